@@ -9,11 +9,14 @@
 //! the `process` module behind the feature of the same name: the shell the services share.
 
 pub mod charging;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod destination;
 pub mod dispatch;
 pub mod job;
 pub mod lease;
 pub mod lifecycle;
+pub mod memory;
 pub mod outcome;
 #[cfg(feature = "process")]
 pub mod process;

@@ -75,6 +75,7 @@ pub fn settle(job: &mut Job, epoch: Epoch, outcome: &Outcome, context: &SettleCo
             settle_held(job, lease, outcome, context, now)
         }
         _ if !is_of_this_generation(job, epoch, context.start) => unchanged(SettleResult::LeaseLost),
+        State::Succeeded { .. } if job.progress.settled_epoch == epoch => unchanged(SettleResult::Repeated),
         State::Succeeded { .. } => unchanged(SettleResult::AlreadyFinished),
         State::Pending(_) | State::Leased(_) | State::Dead { .. } | State::Cancelled { .. }
             if outcome.class == Class::Ok =>
@@ -97,7 +98,7 @@ pub fn release(job: &mut Job, epoch: Epoch, now: Timestamp) -> Settled {
             job.updated_at = now;
             (SettleResult::Applied, Some(lease))
         }
-        _ if job.progress.settled_epoch == epoch => (SettleResult::Repeated, None),
+        _ if epoch != Epoch::NONE && job.progress.settled_epoch == epoch => (SettleResult::Repeated, None),
         State::Pending(_) | State::Leased(_) => (SettleResult::LeaseLost, None),
         State::Succeeded { .. } | State::Dead { .. } | State::Cancelled { .. } => (SettleResult::AlreadyFinished, None),
     };

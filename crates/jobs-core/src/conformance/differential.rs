@@ -1,0 +1,85 @@
+//! The same random script on a store and on the reference model: every answer must be the same.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::StoreUnderTest;
+use super::durable::Snapshot;
+use super::rig::BEGIN;
+use super::script::{Script, ScriptJudge, Step};
+use crate::memory::MemoryStore;
+use crate::store::{JobStore, Swept};
+use crate::time::Now;
+
+/// Steps of each script that the suite plays.
+pub const STEPS: u32 = 500;
+
+/// The seeds that the suite plays: a few, or the one that `SEED` names, to play it again.
+pub fn seeds() -> Vec<u64> {
+    match std::env::var("SEED") {
+        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
+        Err(_) => (1..=6).collect(),
+    }
+}
+
+/// Plays `steps` steps of the script of `seed` on an empty store and on the reference model; panics, naming the seed, at
+/// the first answer that differs. The only thing not compared is the order in which a sweep found jobs.
+pub async fn differential<S: StoreUnderTest>(under_test: &S, seed: u64, steps: u32) {
+    println!("to play this again: SEED={seed}");
+    let mut script = Script::new(seed, BEGIN);
+    let model = MemoryStore::new();
+    let mut store = under_test.open(BEGIN).await;
+    for number in 0..steps {
+        let step = script.next(S::DURABLE);
+        let (now, judge) = (script.now, script.judge());
+        if matches!(step, Step::Reopen) {
+            store.close().await.expect("the store closes");
+            store = under_test.open(now).await;
+            model.restart(now).expect("the model restarts");
+            assert_eq!(store.start(), model.start(), "SEED={seed}, step {number}: starts are numbered one by one");
+        }
+        let real = answer(store.as_ref(), &step, judge.clone(), now, None).await;
+        let expected = answer(&model, &step, judge, now, Some(&mut script)).await;
+        assert!(real == expected, "SEED={seed}, step {number}: {step:#?}\nanswered {real}\nexpected {expected}");
+    }
+    let (real, expected) = (Snapshot::of(store.as_ref()).await, Snapshot::of(&model).await);
+    assert!(real == expected, "SEED={seed}, at the end\nread {real:#?}\nexpected {expected:#?}");
+}
+
+/// What a store answers to one step, as text; `script` hears of the leases.
+async fn answer(
+    store: &dyn JobStore,
+    step: &Step,
+    judge: ScriptJudge,
+    now: Now,
+    script: Option<&mut Script>,
+) -> String {
+    match step.clone() {
+        Step::Enqueue(jobs) => show(store.enqueue(jobs, now).await),
+        Step::Claim(worker, grants) => {
+            let claimed = store.claim(worker, grants, now).await;
+            if let (Some(script), Ok(claimed)) = (script, &claimed) {
+                script.note(worker, claimed);
+            }
+            show(claimed)
+        }
+        Step::Extend(worker, holding) => show(store.extend(worker, holding, now).await),
+        Step::Settle(worker, settlements) => show(store.settle(worker, settlements, Arc::new(judge), now).await),
+        Step::Cancel(id, ordering_on_dead) => show(store.cancel(id, ordering_on_dead, now).await),
+        Step::Redrive(id, new_key) => show(store.redrive(id, new_key, now).await),
+        Step::Sweep => show(store.sweep(Arc::new(judge), now).await.map(in_order)),
+        Step::Purge(retention) => show(store.purge(retention, now).await),
+        Step::PutGate(destination, gate) => show(store.put_gate(destination, gate).await),
+        Step::Reopen | Step::Look => show(Snapshot::of(store).await),
+    }
+}
+
+fn in_order(mut swept: Swept) -> Swept {
+    swept.lapsed.sort_by_key(|(key, ..)| *key);
+    swept.expired.sort_by_key(|job| job.seq);
+    swept
+}
+
+fn show(answer: impl Debug) -> String {
+    format!("{answer:#?}")
+}

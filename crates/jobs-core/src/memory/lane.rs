@@ -1,0 +1,196 @@
+//! The waiting jobs of one destination, kept so that a claim finds the next one without looking at the others.
+//!
+//! A lane holds copies of what decides about a claim, never the jobs themselves: `put` after a change and `take` before the
+//! next one keep it true. Within an ordering key only the head can be claimed: the job accepted first among those that wait,
+//! are leased, or are dead and block, and it only while no other job of the key is leased (which happens after a redrive of an
+//! earlier one).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::shelf::Record;
+use crate::job::{Cause, Priority, State};
+use crate::time::Timestamp;
+
+/// A waiting job, as far as a claim looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    priority: Reverse<Priority>,
+    run_at: Timestamp,
+    seq: u64,
+    /// For a job that its destination failed: the destination's epoch at that claim. A later epoch releases the job.
+    outage: Option<u64>,
+}
+
+/// An unfinished job's part in its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Waiting(Waiting),
+    Leased,
+    /// Dead, and nobody of its ordering key may pass.
+    Blocking,
+}
+
+impl Place {
+    fn of(record: &Record) -> Option<Place> {
+        let job = &record.job;
+        match &job.state {
+            State::Pending(pending) => Some(Place::Waiting(Waiting {
+                priority: Reverse(job.priority),
+                run_at: pending.run_at,
+                seq: job.seq,
+                outage: (pending.cause == Cause::Destination).then_some(pending.fail_epoch),
+            })),
+            State::Leased(_) => Some(Place::Leased),
+            State::Dead { .. } if record.blocks => Some(Place::Blocking),
+            State::Dead { .. } | State::Succeeded { .. } | State::Cancelled { .. } => None,
+        }
+    }
+}
+
+/// The jobs of one ordering key that are not done with, in the order of acceptance.
+#[derive(Debug, Default)]
+struct Chain {
+    places: BTreeMap<u64, Place>,
+    leased: usize,
+}
+
+impl Chain {
+    fn claimable(&self) -> Option<Waiting> {
+        match self.places.first_key_value() {
+            Some((_, Place::Waiting(waiting))) if self.leased == 0 => Some(*waiting),
+            Some((_, Place::Waiting(_) | Place::Leased | Place::Blocking)) | None => None,
+        }
+    }
+
+    fn insert(&mut self, seq: u64, place: Place) {
+        self.leased += usize::from(place == Place::Leased);
+        self.places.insert(seq, place);
+    }
+
+    fn remove(&mut self, seq: u64) {
+        if self.places.remove(&seq) == Some(Place::Leased) {
+            self.leased -= 1;
+        }
+    }
+}
+
+/// One destination's unfinished jobs.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    /// All that wait, heads or not.
+    waiting: BTreeSet<(Timestamp, u64)>,
+    /// The heads, in the order of a claim by their own time.
+    heads: BTreeSet<(Reverse<Priority>, Timestamp, u64)>,
+    /// Those heads that an outage made wait, by its epoch, in the order of a claim once they are released.
+    outages: BTreeMap<u64, BTreeSet<(Reverse<Priority>, u64)>>,
+    chains: BTreeMap<String, Chain>,
+}
+
+impl Lane {
+    /// A job came, or has changed.
+    pub(super) fn put(&mut self, record: &Record) {
+        let Some(place) = Place::of(record) else { return };
+        let seq = record.job.seq;
+        if let Place::Waiting(waiting) = place {
+            self.waiting.insert((waiting.run_at, seq));
+        }
+        match (&record.job.ordering_key, place) {
+            (Some(key), _) => self.change_chain(key, |chain| chain.insert(seq, place)),
+            (None, Place::Waiting(waiting)) => self.show(waiting),
+            (None, Place::Leased | Place::Blocking) => {}
+        }
+    }
+
+    /// A job is about to change, or to go.
+    pub(super) fn take(&mut self, record: &Record) {
+        let Some(place) = Place::of(record) else { return };
+        let seq = record.job.seq;
+        if let Place::Waiting(waiting) = place {
+            self.waiting.remove(&(waiting.run_at, seq));
+        }
+        match (&record.job.ordering_key, place) {
+            (Some(key), _) => self.change_chain(key, |chain| chain.remove(seq)),
+            (None, Place::Waiting(waiting)) => self.hide(waiting),
+            (None, Place::Leased | Place::Blocking) => {}
+        }
+    }
+
+    /// The next job in the order of a claim that is due, whatever its own deadline says.
+    pub(super) fn first_due(&self, destination_epoch: u64, now: Timestamp) -> Option<u64> {
+        (0..=Priority::MAX.level()).rev().filter_map(Priority::new).find_map(|level| {
+            let priority = Reverse(level);
+            let released = self.outages.range(..destination_epoch).filter_map(|(_, heads)| {
+                heads.range((priority, 0)..=(priority, u64::MAX)).next().map(|(_, seq)| (Timestamp::default(), *seq))
+            });
+            let earliest = (priority, Timestamp::default(), 0);
+            let due = self.heads.range(earliest..=(priority, now, u64::MAX)).next();
+            released.chain(due.map(|(_, run_at, seq)| (*run_at, *seq))).min().map(|(_, seq)| seq)
+        })
+    }
+
+    /// When the next head that is not due yet falls due by its own `run_at`.
+    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let after_now = |priority| (Bound::Excluded((priority, now, u64::MAX)), Bound::Unbounded);
+        let levels = (0..=Priority::MAX.level()).filter_map(Priority::new).map(Reverse);
+        levels
+            .filter_map(|priority| {
+                let next = self.heads.range(after_now(priority)).next();
+                next.filter(|(found, ..)| *found == priority).map(|(_, run_at, _)| *run_at)
+            })
+            .min()
+    }
+
+    /// When the oldest of all that wait is due by its own `run_at`.
+    pub(super) fn oldest_due(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(run_at, _)| *run_at)
+    }
+
+    /// A claim passes a waiting head over: [`Lane::first_due`] no longer answers with it until [`Lane::relist`].
+    pub(super) fn pass_over(&mut self, record: &Record) {
+        if let Some(Place::Waiting(waiting)) = Place::of(record) {
+            self.hide(waiting);
+        }
+    }
+
+    /// The claim that passed a head over has ended.
+    pub(super) fn relist(&mut self, record: &Record) {
+        if let Some(Place::Waiting(waiting)) = Place::of(record) {
+            self.show(waiting);
+        }
+    }
+
+    fn change_chain(&mut self, key: &str, change: impl FnOnce(&mut Chain)) {
+        let chain = self.chains.entry(key.to_owned()).or_default();
+        let before = chain.claimable();
+        change(chain);
+        let after = chain.claimable();
+        if chain.places.is_empty() {
+            self.chains.remove(key);
+        }
+        if before != after {
+            before.into_iter().for_each(|waiting| self.hide(waiting));
+            after.into_iter().for_each(|waiting| self.show(waiting));
+        }
+    }
+
+    fn show(&mut self, waiting: Waiting) {
+        self.heads.insert((waiting.priority, waiting.run_at, waiting.seq));
+        if let Some(epoch) = waiting.outage {
+            self.outages.entry(epoch).or_default().insert((waiting.priority, waiting.seq));
+        }
+    }
+
+    fn hide(&mut self, waiting: Waiting) {
+        self.heads.remove(&(waiting.priority, waiting.run_at, waiting.seq));
+        if let Some(epoch) = waiting.outage
+            && let Some(heads) = self.outages.get_mut(&epoch)
+        {
+            heads.remove(&(waiting.priority, waiting.seq));
+            if heads.is_empty() {
+                self.outages.remove(&epoch);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Asks the gateway for work whenever there is room for it, and begins every lease at once, each in a task of its own.
+//!
+//! One claim is under way at a time and waits at the gateway until work exists, so that a new job is begun within
+//! milliseconds and an idle worker costs nothing. A slow call holds up nothing but its own slot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, WireLease};
+use jobs_core::time::Mono;
+
+use crate::gateway::backoff;
+use crate::{Worker, attempt, probe};
+
+/// How long a claim waits for work: long, because each one costs the gateway an answer; below the minute after which
+/// things between us and the gateway drop a silent connection.
+const WAIT_MS: u64 = 20_000;
+
+/// With fewer than this share of its slots free a busy worker gathers a little before it claims, so that hundreds of calls do
+/// not become hundreds of claims of one.
+const WORTH_A_CLAIM: u32 = 4;
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Between two claims that brought nothing: a gateway that does not wait must not be asked in a tight loop.
+const AFTER_NOTHING: Duration = Duration::from_millis(20);
+
+/// Claims until the shutdown is triggered. A claim that is still waiting then is dropped with its connection, by which the
+/// gateway knows not to grant it anything.
+pub(crate) async fn run(worker: Arc<Worker>) {
+    let mut failures = 0;
+    while !worker.shutdown.is_triggered() {
+        let claim = async {
+            let request = ClaimRequest {
+                worker: worker.id,
+                concurrency: worker.concurrency,
+                max: room(&worker).await,
+                wait_ms: WAIT_MS,
+            };
+            worker.gateway.claim(&request).await
+        };
+        let pause = tokio::select! {
+            biased; // an answer that is there is taken, so that its leases are released rather than left to lapse
+            result = claim => match result {
+                Ok((claimed, answered)) => {
+                    failures = 0;
+                    let empty = claimed.leases.is_empty();
+                    begin(&worker, claimed, answered);
+                    empty.then_some(AFTER_NOTHING)
+                }
+                Err(error) => {
+                    failures += 1;
+                    if error.is_final() {
+                        log::error!("the gateway takes no claims: {error}");
+                    }
+                    Some(backoff(failures))
+                }
+            },
+            () = worker.shutdown.wait() => break,
+        };
+        if let Some(pause) = pause {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = worker.shutdown.wait() => break,
+            }
+        }
+    }
+}
+
+/// How many leases to ask for; waits until it is worth asking.
+async fn room(worker: &Worker) -> u32 {
+    let mut gathered = false;
+    loop {
+        let room = worker.held.room();
+        if room == 0 {
+            worker.held.freed().await;
+        } else if !gathered && room.saturating_mul(WORTH_A_CLAIM) < worker.concurrency {
+            tokio::time::sleep(GATHER).await;
+            gathered = true;
+        } else {
+            return room.min(MAX_CLAIM);
+        }
+    }
+}
+
+fn begin(worker: &Arc<Worker>, claimed: ClaimResponse, answered: Mono) {
+    // First, because among the new leases may be the probe of a destination whose others are to be released.
+    worker.held.withdraw_from(&claimed.release);
+    let leases = worker.held.begin(&claimed.leases, answered);
+    for (lease, granted) in leases.into_iter().zip::<Vec<WireLease>>(claimed.leases) {
+        tokio::spawn(attempt::run(worker.clone(), lease, granted));
+    }
+    for check in claimed.probes {
+        probe::spawn(worker, check);
+    }
+}
