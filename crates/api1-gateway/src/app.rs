@@ -1,0 +1,202 @@
+//! What all requests of a gateway share: the store, the dispatcher, the settings, and who waits for what.
+//!
+//! The dispatcher sits behind a plain mutex that is held for moments and never across an await; the destinations are a
+//! snapshot that a reload replaces whole, so that a request sees either the old settings or the new ones.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use jobs_core::destination::Destination;
+use jobs_core::dispatch::Dispatcher;
+use jobs_core::job::DestinationName;
+use jobs_core::process::clock::Clock;
+use jobs_core::process::shutdown::Shutdown;
+use jobs_core::store::{JobStore, Judge, Retention, StoreError};
+use tokio::sync::Notify;
+
+use crate::auth::Keys;
+use crate::body::Bounds;
+use crate::config::Config;
+use crate::drain_rate::DrainRates;
+use crate::problem::{Code, Problem};
+use crate::waiters::Waiters;
+
+/// What the gateway's HTTP side needs of its settings. Not `Debug`: destinations hold secret headers.
+pub struct Setup {
+    pub destinations: BTreeMap<DestinationName, Arc<Destination>>,
+    /// Where `POST /api1/process` sends; `None`: callers must name the destination.
+    pub default_destination: Option<DestinationName>,
+    pub keys: Keys,
+    pub limits: Limits,
+}
+
+impl From<&Config> for Setup {
+    fn from(config: &Config) -> Self {
+        let usual = Limits::default();
+        Setup {
+            destinations: config.destinations.by_name.clone(),
+            default_destination: config.destinations.default.clone(),
+            keys: Keys::new(&config.client_keys, &config.worker_tokens, &config.operator_keys),
+            limits: Limits {
+                payload: Bounds { max_bytes: config.max_body, ..usual.payload },
+                min_free: config.min_free,
+                grace: config.grace,
+                retention: config.retention,
+            },
+        }
+    }
+}
+
+/// Bounds an operator may set.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Of one payload.
+    pub payload: Bounds,
+    /// Bytes free on the store's disk below which nothing more is accepted; `None`: the store's own rule or none.
+    pub min_free: Option<u64>,
+    /// How long requests in progress may take to end once the process was told to.
+    pub grace: Duration,
+    pub retention: Retention,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            payload: Bounds { max_bytes: 1024 * 1024, deadline: Duration::from_secs(30) },
+            min_free: None,
+            grace: Duration::from_secs(25),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// The state shared by all requests and background tasks.
+pub struct App {
+    pub(crate) store: Arc<dyn JobStore>,
+    dispatcher: Arc<Mutex<Dispatcher>>,
+    catalog: RwLock<Arc<Catalog>>,
+    pub(crate) keys: Keys,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) shutdown: Shutdown,
+    /// Tells parked claims that there may be something for them.
+    pub(crate) work: Notify,
+    pub(crate) waiters: Waiters,
+    pub(crate) drain_rates: DrainRates,
+    /// Set in the background, so that no request asks the disk.
+    pub(crate) low_space: AtomicBool,
+    pub(crate) parked: AtomicU64,
+    /// Pauses and resumes reach the disk in the order in which they took effect.
+    pub(crate) gate_writes: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// Takes stock of what `store` holds: leases in flight, gates, destinations with jobs. `clock`: the one the store was opened by.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(
+        setup: Setup,
+        store: Arc<dyn JobStore>,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Result<Arc<Self>, StoreError> {
+        let mut dispatcher = Dispatcher::new(store.start());
+        dispatcher.configure(setup.destinations.clone());
+        let with_jobs = store.stats().await?.destinations.into_keys();
+        dispatcher.restore(&store.leases().await?, store.gates().await?, with_jobs);
+        Ok(Arc::new(App {
+            store,
+            dispatcher: Arc::new(Mutex::new(dispatcher)),
+            catalog: RwLock::new(Arc::new(Catalog::new(setup.destinations, setup.default_destination))),
+            keys: setup.keys,
+            limits: setup.limits,
+            clock,
+            shutdown,
+            work: Notify::new(),
+            waiters: Waiters::default(),
+            drain_rates: DrainRates::default(),
+            low_space: AtomicBool::new(false),
+            parked: AtomicU64::new(0),
+            gate_writes: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Other destinations from now on. One that is no longer among them is held, with its jobs.
+    pub fn reload(&self, destinations: BTreeMap<DestinationName, Arc<Destination>>, default: Option<DestinationName>) {
+        self.dispatcher().configure(destinations.clone());
+        let catalog = Arc::new(Catalog::new(destinations, default));
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+        self.work.notify_waiters();
+    }
+
+    pub(crate) fn dispatcher(&self) -> MutexGuard<'_, Dispatcher> {
+        // Soft state that every method leaves usable, also after a panic elsewhere.
+        self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn judge(&self) -> Arc<dyn Judge> {
+        Arc::<Mutex<Dispatcher>>::clone(&self.dispatcher)
+    }
+
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Refuses more jobs while the disk is nearly full, so that what is stored can still be settled.
+    pub(crate) fn check_space(&self) -> Result<(), Problem> {
+        if self.low_space.load(Ordering::Relaxed) {
+            return Err(Problem::new(Code::NoSpace, "stored jobs are still worked off; ask again later"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_not_draining(&self) -> Result<(), Problem> {
+        if self.shutdown.is_triggered() {
+            return Err(Problem::new(Code::Draining, "ask again, or ask another gateway"));
+        }
+        Ok(())
+    }
+}
+
+/// The configured destinations, as requests see them.
+pub(crate) struct Catalog {
+    listed: BTreeMap<DestinationName, Listed>,
+    default: Option<DestinationName>,
+}
+
+/// A configured destination, with what its callers are told.
+pub(crate) struct Listed {
+    pub(crate) settings: Arc<Destination>,
+    /// The end of the answer to an accepted request, from behind its state's name on.
+    pub(crate) receipt: String,
+}
+
+impl Catalog {
+    fn new(destinations: BTreeMap<DestinationName, Arc<Destination>>, default: Option<DestinationName>) -> Self {
+        let listed = |(name, settings): (_, Arc<Destination>)| (name, Listed { receipt: receipt(&settings), settings });
+        Catalog { listed: destinations.into_iter().map(listed).collect(), default }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<&Listed, Problem> {
+        let unknown = || Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here"));
+        self.listed.get(name).ok_or_else(unknown)
+    }
+
+    pub(crate) fn find_default(&self) -> Result<&Listed, Problem> {
+        match &self.default {
+            Some(name) => self.find(name.as_str()),
+            None => {
+                Err(Problem::new(Code::UnknownDestination, "there is no default destination: name one in the path"))
+            }
+        }
+    }
+}
+
+fn receipt(destination: &Destination) -> String {
+    let message = format!("Request received. Will process when {} recovers.", destination.title);
+    let message = serde_json::Value::String(message);
+    format!(r#"","destination":"{}","message":{message}}}"#, destination.name)
+}

@@ -1,0 +1,49 @@
+//! The command line's settings. Only texts: [`super::Config::read`] gives them their meaning together with the environment.
+
+/// What was given on the command line. Every setting is also a variable; keys are variables or files only.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Address to listen on [API1_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+
+    /// Where jobs are kept: sqlite:PATH, or memory: [API1_STORE] [default: sqlite:data/jobs.db]
+    #[arg(long, global = true, value_name = "STORE")]
+    pub store: Option<String>,
+
+    /// TOML file of destinations, read again on SIGHUP [API1_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<String>,
+
+    /// A destination; repeat it for more [API1_DESTINATIONS, comma-separated] [default: api2=http://127.0.0.1:8082/api2/simulate]
+    #[arg(long = "destination", global = true, value_name = "NAME=URL")]
+    pub destinations: Vec<String>,
+
+    /// Where jobs go that name no destination [API1_DEFAULT_DESTINATION] [default: the only one, or api2]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub default_destination: Option<String>,
+
+    /// New jobs are refused while the disk has less free than this, as in 256MiB [API1_MIN_FREE] [default: by the store's size]
+    #[arg(long, global = true, value_name = "BYTES")]
+    pub min_free: Option<String>,
+
+    /// Largest payload [API1_MAX_BODY] [default: 1MiB]
+    #[arg(long, global = true, value_name = "BYTES")]
+    pub max_body: Option<String>,
+
+    /// How long a stop waits for open requests [API1_GRACE] [default: 25s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub grace: Option<String>,
+
+    /// How long succeeded and cancelled jobs are kept [API1_RETAIN_SUCCEEDED] [default: 24h]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub retain_succeeded: Option<String>,
+
+    /// How long dead jobs are kept [API1_RETAIN_DEAD] [default: 30d]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub retain_dead: Option<String>,
+
+    /// Print the settings in effect, secrets hidden, and exit
+    #[arg(long, global = true)]
+    pub print_config: bool,
+}

@@ -1,0 +1,124 @@
+//! `GET /api1/destinations`, `GET /api1/destinations/{name}`, and holding one by hand: `/pause` and `/resume`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jobs_core::dispatch::{DestinationView, GateStateName};
+use jobs_core::job::DestinationName;
+use jobs_core::store::{GateRecord, Stats};
+use jobs_core::time::Timestamp;
+use serde::Serialize;
+
+use super::stats::{States, states_of};
+use crate::app::App;
+use crate::auth::bearer;
+use crate::problem::{Code, Problem};
+use crate::to_the_end::to_the_end;
+use crate::view::millis;
+
+#[derive(Serialize)]
+struct List {
+    destinations: Vec<Shown>,
+}
+
+/// A destination as it is shown. Members without a value are `null`.
+#[derive(Serialize)]
+struct Shown {
+    name: DestinationName,
+    title: String,
+    /// `null` where it is configured no more.
+    url: Option<String>,
+    state: GateStateName,
+    /// Why it is held.
+    reason: Option<String>,
+    since: Option<Timestamp>,
+    removed: bool,
+    limit: Option<u32>,
+    in_flight: u32,
+    states: States,
+    /// How long the oldest waiting job has been due; 0 if it is not due yet.
+    oldest_due_age_ms: Option<u64>,
+    last_error: Option<String>,
+    /// At the rate of the last seconds; `null` while nothing succeeds.
+    estimated_drain_ms: Option<u64>,
+}
+
+pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.keys.client(bearer(&request))?;
+    let views = app.dispatcher().views();
+    let stats = app.store.stats().await?;
+    let mut destinations = Vec::with_capacity(views.len());
+    for view in views {
+        destinations.push(shown(&app, view, &stats).await?);
+    }
+    Ok(HttpResponse::Ok().json(List { destinations }))
+}
+
+pub(crate) async fn one(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.keys.client(bearer(&request))?;
+    answer(&app, name(&request)).await
+}
+
+pub(crate) async fn pause(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    hold(app, request, true).await
+}
+
+pub(crate) async fn resume(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    hold(app, request, false).await
+}
+
+/// Takes effect at once and is answered when it is durable. On a 503 it may not outlive a restart: repeat it.
+async fn hold(app: web::Data<App>, request: HttpRequest, paused: bool) -> Result<HttpResponse, Problem> {
+    app.keys.operator(bearer(&request))?;
+    let name = name(&request).to_owned();
+    let known: DestinationName = name.parse().map_err(|_| unknown(&name))?;
+    let shared = web::Data::clone(&app).into_inner();
+    to_the_end(async move {
+        let _in_order = shared.gate_writes.lock().await;
+        let gate: Option<GateRecord> = {
+            let mut dispatcher = shared.dispatcher();
+            if paused { dispatcher.pause(&known) } else { dispatcher.resume(&known) }
+        };
+        let gate = gate.ok_or_else(|| unknown(known.as_str()))?;
+        shared.work.notify_waiters();
+        log::info!(destination = known.as_str(); "{} by hand", if paused { "paused" } else { "resumed" });
+        shared.store.put_gate(known, gate).await.map_err(Problem::from)
+    })
+    .await?;
+    answer(&app, &name).await
+}
+
+fn name(request: &HttpRequest) -> &str {
+    request.match_info().get("name").unwrap_or_default()
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here and has no jobs"))
+}
+
+async fn answer(app: &App, name: &str) -> Result<HttpResponse, Problem> {
+    let found = app.dispatcher().views().into_iter().find(|view| view.name.as_str() == name);
+    let view = found.ok_or_else(|| unknown(name))?;
+    let stats = app.store.stats().await?;
+    Ok(HttpResponse::Ok().json(shown(app, view, &stats).await?))
+}
+
+async fn shown(app: &App, view: DestinationView, stats: &Stats) -> Result<Shown, Problem> {
+    let now = app.clock.now().wall;
+    let states = states_of(stats, &view.name);
+    let unfinished = states["pending"] + states["leased"];
+    let oldest_due = app.store.oldest_due(&view.name).await?;
+    Ok(Shown {
+        estimated_drain_ms: app.drain_rates.estimate_ms(&view.name, unfinished),
+        title: view.title,
+        url: Some(view.url).filter(|url| !url.is_empty()),
+        state: view.state,
+        reason: view.reason,
+        since: view.since,
+        removed: view.removed,
+        limit: view.limit,
+        in_flight: view.in_flight,
+        states,
+        oldest_due_age_ms: oldest_due.map(|due| millis(now.since(due))),
+        last_error: view.last_error,
+        name: view.name,
+    })
+}

@@ -1,0 +1,91 @@
+//! `GET /api1/jobs?state=&destination=&q=&limit=&cursor=`: jobs, latest accepted first, page by page.
+
+use actix_web::http::header::LINK;
+use actix_web::{HttpRequest, HttpResponse, web};
+use jobs_core::job::StateName;
+use jobs_core::store::Filter;
+use serde::Serialize;
+
+use super::cursor;
+use crate::app::App;
+use crate::auth::bearer;
+use crate::problem::{Code, Problem};
+use crate::query;
+use crate::view::JobView;
+
+const DEFAULT_LIMIT: u32 = 50;
+/// Most jobs on a page: the store's own bound.
+const MAX_LIMIT: u32 = 1_000;
+/// Longest text to look for; the store may have to look through every payload for it.
+const MAX_TEXT: usize = 255;
+
+#[derive(Serialize)]
+struct List<'a> {
+    jobs: Vec<JobView<'a>>,
+    next_cursor: Option<&'a str>,
+}
+
+/// What was asked for. An empty parameter counts as left out, as a page's form sends it.
+struct Asked {
+    filter: Filter,
+    limit: u32,
+    below: Option<u64>,
+}
+
+pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.keys.client(bearer(&request))?;
+    let Asked { filter, limit, below } = read(query::pairs(&request)?)?;
+    let page = app.store.list(filter.clone(), below, limit).await?;
+    let next = page.next.map(|below| cursor::encode(&filter, below));
+    let mut answer = HttpResponse::Ok();
+    if let Some(cursor) = &next {
+        answer.insert_header((LINK, link(request.query_string(), cursor)));
+    }
+    let jobs = page.jobs.iter().map(JobView::summary).collect();
+    Ok(answer.json(List { jobs, next_cursor: next.as_deref() }))
+}
+
+fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
+    let mut filter = Filter::default();
+    let (mut limit, mut cursor) = (DEFAULT_LIMIT, None);
+    for (name, value) in pairs {
+        let bad = |detail: String| Problem::with(Code::BadQuery, name.clone(), detail);
+        match name.as_str() {
+            "state" | "destination" | "q" | "limit" | "cursor" if value.is_empty() => {}
+            "state" => {
+                let known = || StateName::ALL.map(StateName::as_str).join(", ");
+                let state = value.parse().map_err(|()| bad(format!("{value:?} is not one of {}", known())))?;
+                filter.state = Some(state);
+            }
+            "destination" => filter.destination = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+            "q" if value.len() <= MAX_TEXT => filter.text = Some(value),
+            "q" => return Err(bad(format!("at most {MAX_TEXT} bytes"))),
+            "limit" => {
+                let count = value.parse().ok().filter(|count| (1..=MAX_LIMIT).contains(count));
+                limit = count.ok_or_else(|| bad(format!("{value:?} is not from 1 to {MAX_LIMIT}")))?;
+            }
+            "cursor" => cursor = Some(value),
+            _ => return Err(query::unknown(name)),
+        }
+    }
+    let below = cursor.map(|cursor| cursor::decode(&filter, &cursor)).transpose()?;
+    Ok(Asked { filter, limit, below })
+}
+
+/// The next page's address: this one's query, with the other cursor.
+fn link(query: &str, cursor: &str) -> String {
+    let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    let kept: String = kept.flat_map(|pair| [pair, "&"]).collect();
+    format!(r#"</api1/jobs?{kept}cursor={cursor}>; rel="next""#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_to_the_next_page_keeps_the_filter() {
+        assert_eq!(link("", "c"), r#"</api1/jobs?cursor=c>; rel="next""#);
+        assert_eq!(link("state=dead&cursor=a&q=a%20b", "c"), r#"</api1/jobs?state=dead&q=a%20b&cursor=c>; rel="next""#);
+    }
+}

@@ -1,0 +1,56 @@
+//! `GET /api1/stats`: how many jobs there are, from kept counters.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jobs_core::job::{DestinationName, StateName};
+use jobs_core::lifecycle::DuplicateCause;
+use jobs_core::store::Stats;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::auth::bearer;
+use crate::problem::Problem;
+
+/// All states by name, those without jobs as 0.
+pub(super) type States = BTreeMap<&'static str, u64>;
+
+#[derive(Serialize)]
+struct StatsView<'a> {
+    states: States,
+    accepted: u64,
+    purged: u64,
+    attempts: u64,
+    /// Requests that may have reached a destination twice, by cause.
+    duplicates: BTreeMap<&'static str, u64>,
+    destinations: BTreeMap<&'a DestinationName, DestinationStats>,
+}
+
+#[derive(Serialize)]
+struct DestinationStats {
+    states: States,
+}
+
+pub(crate) async fn stats(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    app.keys.client(bearer(&request))?;
+    let stats = app.store.stats().await?;
+    let duplicate = |cause: DuplicateCause| (cause.as_str(), stats.duplicates.get(&cause).copied().unwrap_or(0));
+    Ok(HttpResponse::Ok().json(StatsView {
+        states: StateName::ALL.map(|state| (state.as_str(), stats.in_state(state))).into(),
+        accepted: stats.accepted,
+        purged: stats.purged,
+        attempts: stats.attempts,
+        duplicates: DuplicateCause::ALL.map(duplicate).into(),
+        destinations: stats
+            .destinations
+            .keys()
+            .map(|name| (name, DestinationStats { states: states_of(&stats, name) }))
+            .collect(),
+    }))
+}
+
+/// One destination's jobs by state.
+pub(super) fn states_of(stats: &Stats, name: &DestinationName) -> States {
+    let count = |state| stats.destinations.get(name).and_then(|states| states.get(&state)).copied().unwrap_or(0);
+    StateName::ALL.map(|state| (state.as_str(), count(state))).into()
+}

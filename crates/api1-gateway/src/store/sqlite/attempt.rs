@@ -1,0 +1,71 @@
+//! What has happened to a job: its attempt log, and the last answer it got.
+
+use jobs_core::job::{Attempt, WorkerId};
+use jobs_core::outcome::Response;
+use rusqlite::{Connection, OptionalExtension, Result};
+
+use super::codes::{OUTCOMES, number};
+use super::columns::{Binder, Reader, nanos};
+use super::row::Row;
+
+/// Adds a line to the log of a job. The job's generation and the line's number, which rises within it, make its place.
+pub(super) fn insert(conn: &Connection, row: &Row, attempt: &Attempt) -> Result<()> {
+    let mut statement = conn.prepare_cached(
+        "INSERT INTO attempt (seq, generation, number, epoch, worker, started_at, duration, outcome, charged, status,
+            error, excerpt, next_run_at, retry_delay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?;
+    let mut columns = Binder::new(&mut statement);
+    columns.put(row.seq())?.put(row.job.progress.generation)?.put(attempt.number)?.u64(attempt.epoch.as_u64())?;
+    columns.uuid(attempt.worker.0)?.time(attempt.started_at)?.put(nanos(attempt.duration))?;
+    columns.put(number(&OUTCOMES, attempt.outcome))?.put(attempt.charged)?.put(attempt.status)?;
+    columns.put(attempt.error.as_deref())?.put(attempt.response_excerpt.as_deref())?;
+    columns.time_or_null(attempt.next_run_at)?.put(attempt.retry_delay.map(nanos))?.execute()?;
+    Ok(())
+}
+
+/// The log of a job, oldest first.
+pub(super) fn read_all(conn: &Connection, seq: i64) -> Result<Vec<Attempt>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT number, epoch, worker, started_at, duration, outcome, charged, status, error, excerpt, next_run_at,
+            retry_delay FROM attempt WHERE seq = ? ORDER BY generation, number",
+    )?;
+    let attempts = statement.query_map([seq], |row| {
+        let mut columns = Reader::new(row);
+        Ok(Attempt {
+            number: columns.small()?,
+            epoch: columns.epoch()?,
+            worker: WorkerId(columns.uuid()?),
+            started_at: columns.time()?,
+            duration: columns.duration()?,
+            outcome: columns.word(&OUTCOMES)?,
+            charged: columns.flag()?,
+            status: columns.small_or_null()?,
+            error: columns.text_or_null()?,
+            response_excerpt: columns.text_or_null()?,
+            next_run_at: columns.time_or_null()?,
+            retry_delay: columns.duration_or_null()?,
+        })
+    })?;
+    attempts.collect()
+}
+
+/// Keeps the answer of an attempt, in the place of the one before.
+pub(super) fn keep_response(conn: &Connection, seq: i64, status: Option<u16>, response: &Response) -> Result<()> {
+    let sql = "INSERT OR REPLACE INTO response (seq, status, content_type, truncated, body) VALUES (?, ?, ?, ?, ?)";
+    let line = (seq, status, response.content_type.as_deref(), response.truncated, response.body.as_ref());
+    conn.prepare_cached(sql)?.execute(line)?;
+    Ok(())
+}
+
+/// The answer that was kept, with its status.
+pub(super) fn read_response(conn: &Connection, seq: i64) -> Result<Option<(Option<u16>, Response)>> {
+    let sql = "SELECT status, content_type, truncated, body FROM response WHERE seq = ?";
+    let response = conn.prepare_cached(sql)?.query_row([seq], |row| {
+        let mut columns = Reader::new(row);
+        let status = columns.small_or_null()?;
+        let content_type = columns.text_or_null()?;
+        let truncated = columns.flag()?;
+        Ok((status, Response { content_type, truncated, body: columns.bytes()? }))
+    });
+    response.optional()
+}

@@ -1,0 +1,108 @@
+//! What an operation works in: one transaction of the writer, shared by all operations of a batch.
+//!
+//! Rows go through here, so that what depends on a change is never forgotten: the ordering key's head and the kept counters.
+//! Memory that must not run ahead of the disk follows as [`Effect`]s once the batch is committed.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use jobs_core::job::{DestinationName, JobId, StateName};
+use rusqlite::{Connection, OptionalExtension, Params, Result};
+
+use super::codes::{COUNTERS, Counter, number};
+use super::known::{Effect, Known};
+use super::lane;
+use super::row::{self, Row, Was};
+
+static BY_SEQ: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE seq = ?"));
+static BY_ID: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE id = ?"));
+
+/// A transaction under way.
+pub(super) struct Batch<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) known: &'a mut Known,
+    counts: BTreeMap<(Counter, i64), i64>,
+    effects: Vec<Effect>,
+    /// Jobs that may be written beyond those that were announced, without filling the log.
+    spare: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// `conn` is in a transaction. `spare`: see [`Batch::spend`].
+    pub(super) fn new(conn: &'a Connection, known: &'a mut Known, spare: usize) -> Self {
+        Batch { conn, known, counts: BTreeMap::new(), effects: Vec::new(), spare }
+    }
+
+    /// For an operation that cannot say beforehand how much there is to do: of the `wanted` jobs, how many it may write.
+    pub(super) fn spend(&mut self, wanted: usize) -> usize {
+        let granted = wanted.min(self.spare);
+        self.spare -= granted;
+        granted
+    }
+
+    pub(super) fn row(&self, seq: i64) -> Result<Option<Row>> {
+        self.one_row(&BY_SEQ, [seq])
+    }
+
+    pub(super) fn row_of(&self, id: JobId) -> Result<Option<Row>> {
+        self.one_row(&BY_ID, [id.0.as_bytes().as_slice()])
+    }
+
+    pub(super) fn seq_of(&self, id: JobId) -> Result<Option<i64>> {
+        let mut find = self.conn.prepare_cached("SELECT seq FROM job WHERE id = ?")?;
+        find.query_row([id.0.as_bytes().as_slice()], |found| found.get(0)).optional()
+    }
+
+    /// The number of a destination, which it is given now if it has none.
+    pub(super) fn destination(&mut self, name: &DestinationName) -> Result<i64> {
+        self.known.names.intern(self.conn, name)
+    }
+
+    /// Adds a new job.
+    pub(super) fn insert(&mut self, row: &Row) -> Result<()> {
+        let head = lane::pass_head(self.conn, row, None)?;
+        row::insert(self.conn, row, head)?;
+        self.count_job(row.destination, row.job.state.name(), 1);
+        Ok(())
+    }
+
+    /// Writes a row that has changed. `was` is what it was before.
+    pub(super) fn save(&mut self, row: &Row, was: Was) -> Result<()> {
+        let head = lane::pass_head(self.conn, row, was.place)?;
+        row::update(self.conn, row, head)?;
+        let is = row.job.state.name();
+        if is != was.state {
+            self.count_job(row.destination, was.state, -1);
+            self.count_job(row.destination, is, 1);
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&mut self, counter: Counter, change: i64) {
+        *self.counts.entry((counter, 0)).or_default() += change;
+    }
+
+    pub(super) fn count_job(&mut self, destination: i64, state: StateName, change: i64) {
+        *self.counts.entry((Counter::Jobs(state), destination)).or_default() += change;
+    }
+
+    pub(super) fn then(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Writes what is written once per batch, and hands out what is to follow the commit.
+    pub(super) fn finish(self) -> Result<Vec<Effect>> {
+        let add = "INSERT INTO counter (kind, destination, value) VALUES (?1, ?2, ?3)
+            ON CONFLICT (kind, destination) DO UPDATE SET value = value + excluded.value";
+        let mut add = self.conn.prepare_cached(add)?;
+        for ((counter, destination), change) in self.counts.into_iter().filter(|(_, change)| *change != 0) {
+            add.execute((number(&COUNTERS, counter), destination, change))?;
+        }
+        Ok(self.effects)
+    }
+
+    fn one_row(&self, sql: &str, key: impl Params) -> Result<Option<Row>> {
+        let names = &self.known.names;
+        self.conn.prepare_cached(sql)?.query_row(key, |found| row::decode(found, |number| names.name(number))).optional()
+    }
+}

@@ -1,0 +1,166 @@
+//! Keeping the log (SQLite's WAL) small: copying it back into the database, between batches, on the writer's own thread.
+//!
+//! A commit is one sync of the log; the database itself is written here, many commits at a time. Once everything is copied and
+//! no reader is left in the log, SQLite begins it anew. A reader that stays in it makes it grow, so from some size on our own
+//! readers are interrupted, and where a foreign one (a shell left open) keeps it beyond all measure, work is refused instead:
+//! the log never exceeds [`MAX_LOG`], except by a single operation that is larger than all of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, MAIN_DB, Result};
+
+use super::error::{Fate, is_busy};
+use super::operation::Cost;
+use super::readers::Readers;
+
+/// No log is ever larger: with `--min-free` it bounds what the store takes of the disk beside the database.
+pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
+/// Copied back without waiting for anybody from here on: some milliseconds of work at a time.
+const PASSIVE_FROM: u64 = 4 * 1024 * 1024;
+/// Begun anew as soon as no reader is in it.
+const RESTART_FROM: u64 = 32 * 1024 * 1024;
+/// Readers are made to leave.
+const INTERRUPT_FROM: u64 = 48 * 1024 * 1024;
+/// Between two attempts the log grows by this, so that a reader that stays costs no sync per commit.
+const RESTART_STEP: u64 = 1024 * 1024;
+/// How long readers that were interrupted are waited for when there is no room left. Their step is far shorter.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long a transaction waits for a foreign program that writes to the file, which none should.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The page size of SQLite's own choice, and what the log adds to each page.
+const FRAME: u64 = 4096 + 24;
+/// Pages that one job's change touches at worst, each alone: its row, the two jobs whose head it may move, its attempt, its
+/// answer, and their entries in the indexes.
+const PAGES_PER_JOB: u64 = 10;
+
+/// The most that an operation of `cost` adds to the log. In practice jobs share their pages, and it is a tenth of it.
+pub(super) fn log_bytes(cost: Cost) -> u64 {
+    let payload = cost.bytes as u64;
+    cost.jobs as u64 * PAGES_PER_JOB * FRAME + payload + payload / 64
+}
+
+/// How many more jobs a batch of `cost` may write when the log may grow by `room`.
+pub(super) fn spare_jobs(room: u64, cost: Cost) -> usize {
+    let jobs = room.saturating_sub(log_bytes(cost)) / (PAGES_PER_JOB * FRAME);
+    usize::try_from(jobs).unwrap_or(usize::MAX)
+}
+
+/// What can be read of the writer from outside.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    log_frames: AtomicU64,
+    commits: AtomicU64,
+}
+
+impl Meter {
+    /// Bytes in use of the log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.log_frames.load(Ordering::Relaxed) * FRAME
+    }
+
+    /// Transactions that have changed something since the store was opened.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Has SQLite tell the size of the log at each commit.
+    pub(super) fn watch(self: &Arc<Self>, conn: &mut Connection) -> Result<()> {
+        let meter = Arc::clone(self);
+        conn.wal_hook(Some(move |_: &mut Wal, frames: i32| {
+            meter.log_frames.store(u64::try_from(frames).unwrap_or_default(), Ordering::Relaxed);
+            meter.commits.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }))
+    }
+
+    fn log_restarts(&self) {
+        self.log_frames.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Begins the log anew, and cuts its file: at start and at a clean close. A reader in it is no reason to fail.
+pub(super) fn truncate(conn: &Connection, meter: &Meter) -> Result<()> {
+    run(conn, meter, CheckpointMode::TRUNCATE).map(drop)
+}
+
+/// When which checkpoint is due.
+pub(super) struct Checkpoints {
+    meter: Arc<Meter>,
+    readers: Arc<Readers>,
+    /// The size of the log at the last attempt since it began.
+    attempted_at: u64,
+}
+
+impl Checkpoints {
+    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>) -> Self {
+        Checkpoints { meter, readers, attempted_at: 0 }
+    }
+
+    /// Bytes that the log may still grow by.
+    pub(super) fn room(&self) -> u64 {
+        MAX_LOG.saturating_sub(self.meter.log_bytes())
+    }
+
+    /// To be called after each batch.
+    pub(super) fn tend(&mut self, conn: &Connection) -> Result<()> {
+        let size = self.meter.log_bytes();
+        if size < self.attempted_at {
+            self.attempted_at = 0;
+        }
+        let (mode, step) = if size < RESTART_FROM {
+            (CheckpointMode::PASSIVE, PASSIVE_FROM)
+        } else {
+            (CheckpointMode::RESTART, RESTART_STEP)
+        };
+        if size < self.attempted_at + step {
+            return Ok(());
+        }
+        self.attempted_at = size;
+        if size >= INTERRUPT_FROM {
+            self.readers.interrupt();
+        }
+        run(conn, &self.meter, mode).map(drop)
+    }
+
+    /// There is no room left for what is to be written: begins the log anew. Answers whether that could be done.
+    pub(super) fn make_room(&self, conn: &Connection) -> Result<bool> {
+        const STEP: Duration = Duration::from_millis(5);
+        for _ in 0..PATIENCE.div_duration_f64(STEP) as u32 {
+            self.readers.interrupt();
+            if run(conn, &self.meter, CheckpointMode::RESTART)? {
+                return Ok(true);
+            }
+            std::thread::sleep(STEP);
+        }
+        Ok(false)
+    }
+}
+
+/// Answers whether it did all it was to do. `PASSIVE` never waits, and the others are told not to: the writer has work.
+fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
+    let restarts = matches!(mode, CheckpointMode::RESTART | CheckpointMode::TRUNCATE);
+    conn.busy_timeout(Duration::ZERO)?;
+    let ran = conn.wal_checkpoint_v2(Some(MAIN_DB), mode);
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    match ran {
+        Ok(_) if restarts => {
+            meter.log_restarts();
+            Ok(true)
+        }
+        Ok((log, copied)) => Ok(log == copied),
+        Err(error) if is_busy(&error) => Ok(false),
+        Err(error) => match Fate::of(&error) {
+            Fate::Full(reason) => {
+                log::warn!(reason = reason.as_str(); "no room to copy the log into the database: trying again later");
+                Ok(false)
+            }
+            Fate::Unknown => Err(error),
+        },
+    }
+}

@@ -1,0 +1,91 @@
+//! What the writer knows by heart. All of it but the leases' deadlines is on the disk too, and is read from there at open.
+
+use jobs_core::job::{DestinationName, Epoch, JobId, WorkerId};
+use jobs_core::lease::{LeaseKey, LeaseTable};
+use jobs_core::time::Mono;
+use rusqlite::{Connection, OptionalExtension, Result};
+
+use super::codes::{COUNTERS, Counter, number};
+use super::columns::Reader;
+use super::epochs::Epochs;
+use super::names::Names;
+
+/// The writer's memory.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) names: Names,
+    pub(super) epochs: Epochs,
+    pub(super) last_seq: u64,
+    /// Changed only by [`Effect`]s, when what they follow from is committed.
+    pub(super) leases: LeaseTable,
+}
+
+/// What a batch changes in memory while it runs, as it was before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    names: usize,
+    epochs: Epochs,
+    last_seq: u64,
+}
+
+/// What follows in memory from a batch once it is committed.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Leased { key: LeaseKey, worker: WorkerId, destination: DestinationName, now: Mono },
+    Ended(LeaseKey),
+    CancelRequested(JobId),
+    StartTaken(u32),
+}
+
+impl Known {
+    /// Reads it all. `start` has been made durable; every lease found gets a full term from `now`.
+    pub(super) fn load(conn: &Connection, start: u32, now: Mono) -> Result<Known> {
+        let names = Names::load(conn)?;
+        let leases = load_leases(conn, &names, now)?;
+        let accepted = "SELECT value FROM counter WHERE kind = ? AND destination = 0";
+        let last_seq: Option<i64> =
+            conn.query_row(accepted, [number(&COUNTERS, Counter::Accepted)], |row| row.get(0)).optional()?;
+        let last_seq = last_seq.unwrap_or_default().cast_unsigned();
+        Ok(Known { names, epochs: Epochs::new(start), last_seq, leases })
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { names: self.names.count(), epochs: self.epochs, last_seq: self.last_seq }
+    }
+
+    /// The batch that began at `mark` was rolled back.
+    pub(super) fn restore(&mut self, mark: Mark) {
+        self.names.truncate(mark.names);
+        self.epochs = mark.epochs;
+        self.last_seq = mark.last_seq;
+    }
+
+    pub(super) fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Leased { key, worker, destination, now } => self.leases.grant(key, worker, destination, false, now),
+            Effect::Ended(key) => self.leases.end(key),
+            Effect::CancelRequested(job_id) => self.leases.request_cancel(job_id),
+            Effect::StartTaken(start) => self.epochs.taken(start),
+        }
+    }
+}
+
+fn load_leases(conn: &Connection, names: &Names, now: Mono) -> Result<LeaseTable> {
+    let mut leases = LeaseTable::default();
+    let mut statement = conn.prepare("SELECT id, epoch, worker, destination, cancel_requested FROM job WHERE state = 1")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let mut columns = Reader::new(row);
+        let key = LeaseKey { job_id: JobId(columns.uuid()?), epoch: columns.epoch()? };
+        let worker = WorkerId(columns.uuid()?);
+        let destination = columns.name(|number| names.name(number))?;
+        leases.grant(key, worker, destination, columns.flag()?, now);
+    }
+    Ok(leases)
+}
+
+/// The number that is in `epoch`'s high half, made durable by the caller: see [`Epochs`].
+pub(super) fn take_start(conn: &Connection) -> Result<Option<u32>> {
+    let sql = "UPDATE meta SET value = value + 1 WHERE name = 'start' AND value < ? RETURNING value";
+    conn.query_row(sql, [Epoch::MAX_START], |row| row.get(0)).optional()
+}

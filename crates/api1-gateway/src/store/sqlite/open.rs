@@ -1,0 +1,136 @@
+//! Opening the file: every check that must hold before a job is entrusted to it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jobs_core::store::StoreError;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::checkpoint::BUSY_TIMEOUT;
+
+/// Older ones can corrupt a file in WAL mode when a checkpoint and a write meet.
+const OLDEST_SQLITE: i32 = 3_051_003;
+/// Marks the file as ours: "Hold" in ASCII.
+const APPLICATION_ID: i32 = 0x486f_6c64;
+/// Pages the writer keeps in memory, in KiB: enough for the hot end of every table and index of millions of jobs.
+const CACHE_KIB: i64 = 32 * 1024;
+/// More statements than the writer has.
+const STATEMENTS: usize = 128;
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("SQLite {0} is too old: build with 3.51.3 or later")]
+    SqliteTooOld(&'static str),
+    #[error("the folder {} cannot be used: {source}", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("the lock file {} cannot be used: {source}", file.display())]
+    LockFile { file: PathBuf, source: io::Error },
+    #[error("another gateway has it open (it holds {}): stop that one, or give this one a file of its own", .0.display())]
+    InUse(PathBuf),
+    #[error("it is not a database of this program")]
+    Foreign,
+    #[error("it was written by a newer version (schema {found}, this version knows {known}): start that version, or restore a backup")]
+    Newer { found: u32, known: u32 },
+    #[error("schema step {0} is not the one this version knows: start the version that wrote it, or restore a backup")]
+    Changed(u32),
+    #[error("SQLite would not keep to {setting} = {wanted}, but said {found}: use a local disk")]
+    Setting { setting: &'static str, wanted: &'static str, found: String },
+    #[error("all start numbers are used up: move to a new file")]
+    NoStartsLeft,
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl OpenError {
+    /// As the store's caller sees it.
+    pub(super) fn of(self, path: &Path) -> StoreError {
+        StoreError::Unusable(format!("cannot open the store {}: {self}", path.display()))
+    }
+}
+
+/// The folder a file is in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// The file's one name, whatever links lead to it, so that its lock has one name too. Makes its folder.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    let folder = parent(path);
+    let unusable = |source| OpenError::Folder { folder: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(unusable)?;
+    match fs::canonicalize(path) {
+        Ok(real) => Ok(real),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = path.file_name().ok_or_else(|| unusable(io::ErrorKind::IsADirectory.into()))?;
+            Ok(fs::canonicalize(folder).map_err(unusable)?.join(name))
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// Keeps other gateways out as long as the answer lives. A crash lets go of it.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = PathBuf::from(name);
+    let opened = File::options().create(true).truncate(false).write(true).open(&file);
+    let lock = opened.map_err(|source| OpenError::LockFile { file: file.clone(), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(file)),
+        Err(TryLockError::Error(source)) => Err(OpenError::LockFile { file, source }),
+    }
+}
+
+/// The writer's connection, with everything set that durability rests on.
+pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::SqliteTooOld(rusqlite::version()));
+    }
+    let is_new = !path.exists();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    check_owner(&conn)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // After a failed sync nothing must be copied from the log into the database any more, least of all in passing.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    set(&conn, "journal_mode", "WAL", "wal")?;
+    set(&conn, "synchronous", "FULL", "2")?;
+    set(&conn, "mmap_size", "0", "0")?;
+    set(&conn, "wal_autocheckpoint", "0", "0")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    if is_new {
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        File::open(parent(path))?.sync_all()?;
+    }
+    Ok(conn)
+}
+
+/// Refuses a file of another program before anything is changed in it.
+fn check_owner(conn: &Connection) -> Result<(), OpenError> {
+    let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application == APPLICATION_ID || (application == 0 && tables == 0) { Ok(()) } else { Err(OpenError::Foreign) }
+}
+
+/// Sets a pragma and reads it back: some file systems cannot do what is asked, and SQLite then does something else.
+fn set(conn: &Connection, setting: &'static str, value: &str, wanted: &'static str) -> Result<(), OpenError> {
+    conn.pragma_update(None, setting, value)?;
+    let found = conn.pragma_query_value(None, setting, |row| {
+        Ok(match row.get_ref(0)? {
+            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+            text => String::from_utf8_lossy(text.as_bytes().unwrap_or_default()).into_owned(),
+        })
+    })?;
+    if found == wanted { Ok(()) } else { Err(OpenError::Setting { setting, wanted, found }) }
+}

@@ -1,0 +1,104 @@
+//! Bringing the schema up to what this version knows: numbered steps, each with its checksum.
+//!
+//! A step that was released is never edited, and its checksum proves it. A file with more steps than are known here was
+//! written by a newer version and is refused untouched, since what those steps promise is not known.
+
+use jobs_core::time::Timestamp;
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+use super::open::OpenError;
+
+/// All steps, the first is number 1.
+const STEPS: [&str; 1] = [include_str!("schema/1.sql")];
+
+const STEP_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_step (
+    number     INTEGER PRIMARY KEY,
+    checksum   TEXT    NOT NULL,
+    applied_at INTEGER NOT NULL
+) STRICT";
+
+/// Applies the steps that are missing, each in a transaction of its own.
+pub(super) fn migrate(conn: &Connection, now: Timestamp) -> Result<(), OpenError> {
+    migrate_to(conn, &STEPS, now)
+}
+
+fn migrate_to(conn: &Connection, steps: &[&str], now: Timestamp) -> Result<(), OpenError> {
+    let applied = applied_steps(conn)?;
+    if applied.len() > steps.len() {
+        return Err(OpenError::Newer { found: number_of(applied.len()), known: number_of(steps.len()) });
+    }
+    for (index, (found, step)) in applied.iter().zip(steps).enumerate() {
+        if *found != checksum(step) {
+            return Err(OpenError::Changed(number_of(index + 1)));
+        }
+    }
+    for (index, step) in steps.iter().enumerate().skip(applied.len()) {
+        let transaction = conn.unchecked_transaction()?;
+        transaction.execute_batch(STEP_TABLE)?;
+        transaction.execute_batch(step)?;
+        let line = (number_of(index + 1), checksum(step), now.as_millis());
+        transaction.execute("INSERT INTO schema_step (number, checksum, applied_at) VALUES (?, ?, ?)", line)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The checksums of the steps the file has seen, in order.
+fn applied_steps(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    if !conn.table_exists(None, "schema_step")? {
+        return Ok(Vec::new());
+    }
+    let mut statement = conn.prepare("SELECT checksum FROM schema_step ORDER BY number")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+fn checksum(step: &str) -> String {
+    Sha256::digest(step).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn number_of(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE one (n INTEGER)";
+    const SECOND: &str = "CREATE TABLE two (n INTEGER)";
+
+    fn migrated(conn: &Connection, steps: &[&str]) -> Result<(), OpenError> {
+        migrate_to(conn, steps, Timestamp::from_millis(1))
+    }
+
+    #[test]
+    fn only_the_missing_steps_are_applied() {
+        let conn = Connection::open_in_memory().unwrap();
+        migrated(&conn, &[FIRST]).unwrap();
+        conn.execute("INSERT INTO one VALUES (7)", []).unwrap();
+        migrated(&conn, &[FIRST, SECOND]).unwrap();
+        migrated(&conn, &[FIRST, SECOND]).unwrap();
+        assert!(conn.table_exists(None, "two").unwrap());
+        assert_eq!(conn.query_row("SELECT n FROM one", [], |row| row.get(0)), Ok(7));
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_nothing_behind() {
+        let conn = Connection::open_in_memory().unwrap();
+        assert!(migrated(&conn, &[FIRST, "CREATE TABLE half (n INTEGER); nonsense"]).is_err());
+        assert!(conn.table_exists(None, "one").unwrap());
+        assert!(!conn.table_exists(None, "half").unwrap());
+        migrated(&conn, &[FIRST, SECOND]).unwrap();
+    }
+
+    #[test]
+    fn an_edited_step_and_a_newer_schema_are_refused() {
+        let conn = Connection::open_in_memory().unwrap();
+        migrated(&conn, &[FIRST, SECOND]).unwrap();
+        let edited = migrated(&conn, &[FIRST, "CREATE TABLE two (n TEXT)"]).unwrap_err();
+        assert!(matches!(edited, OpenError::Changed(2)), "{edited}");
+        let newer = migrated(&conn, &[FIRST]).unwrap_err();
+        assert!(matches!(newer, OpenError::Newer { found: 2, known: 1 }), "{newer}");
+    }
+}

@@ -1,0 +1,138 @@
+//! The verbs that change jobs, each with everything that follows from it: the store decides and remembers, then the
+//! dispatcher, parked claims and waiting callers are told. Each is brought [to its end](crate::to_the_end).
+
+use std::sync::Arc;
+
+use jobs_core::destination::OrderingOnDead;
+use jobs_core::job::{Job, JobId, NewJob, WorkerId};
+use jobs_core::lifecycle::{Cancel, Redrive};
+use jobs_core::store::{Enqueued, SettleAnswer, Settlement, Steered, StoreError, Swept};
+
+use crate::app::App;
+use crate::jobstore::Granted;
+use crate::to_the_end::to_the_end;
+
+impl App {
+    /// All of `jobs` in one durable commit, which has happened when this answers.
+    pub(crate) async fn enqueue(self: &Arc<Self>, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
+        let app = Arc::clone(self);
+        to_the_end(async move {
+            let enqueued = app.store.enqueue(jobs, app.clock.now()).await?;
+            {
+                let mut dispatcher = app.dispatcher();
+                for answer in &enqueued {
+                    if let Enqueued::Accepted(job) = answer {
+                        dispatcher.job_changed(job);
+                    }
+                }
+            }
+            app.work.notify_waiters();
+            Ok(enqueued)
+        })
+        .await
+    }
+
+    /// What `worker` may have now, without waiting; `None`: nothing.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        worker: WorkerId,
+        concurrency: u32,
+        max: u32,
+    ) -> Result<Option<Granted>, StoreError> {
+        let now = self.clock.now();
+        let grants = self.dispatcher().plan(worker, concurrency, max, now);
+        if grants.is_empty() {
+            return Ok(None);
+        }
+        let app = Arc::clone(self);
+        let granted = to_the_end(async move {
+            match app.store.claim(worker, grants.clone(), now).await {
+                Ok(claimed) => {
+                    app.dispatcher().claimed(&grants, &claimed);
+                    let granted: usize = grants.iter().map(|grant| grant.max as usize).sum();
+                    if claimed.leases.len() < granted {
+                        // Places that were reserved meanwhile may be another claim's now.
+                        app.work.notify_waiters();
+                    }
+                    Ok(Granted::new(app, worker, claimed.leases, now.mono))
+                }
+                Err(error) => {
+                    app.dispatcher().claim_failed(&grants);
+                    Err(error)
+                }
+            }
+        })
+        .await?;
+        Ok(Some(granted).filter(|granted| !granted.is_empty()))
+    }
+
+    pub(crate) async fn settle(
+        self: &Arc<Self>,
+        worker: WorkerId,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<SettleAnswer>, StoreError> {
+        let app = Arc::clone(self);
+        to_the_end(async move {
+            let answers = app.store.settle(worker, settlements, app.judge(), app.clock.now()).await?;
+            app.dispatcher().settled(&answers);
+            app.work.notify_waiters();
+            app.tell_of_ends(answers.iter().filter_map(|answer| match answer {
+                // Not again for a job that had ended before.
+                SettleAnswer::Known { job, attempt, ended, .. } if attempt.is_some() || ended.is_some() => Some(job),
+                SettleAnswer::Known { .. } | SettleAnswer::UnknownJob => None,
+            }));
+            Ok(answers)
+        })
+        .await
+    }
+
+    /// `None`: there is no such job.
+    pub(crate) async fn cancel(self: &Arc<Self>, id: JobId) -> Result<Steered<Cancel>, StoreError> {
+        let Some(found) = self.store.job(id).await? else { return Ok(None) };
+        let ordering_on_dead: OrderingOnDead = self.judge().policy(&found.job.destination).ordering_on_dead;
+        let app = Arc::clone(self);
+        to_the_end(async move {
+            let steered = app.store.cancel(id, ordering_on_dead, app.clock.now()).await?;
+            app.steered(steered.as_ref().map(|(_, job)| job));
+            Ok(steered)
+        })
+        .await
+    }
+
+    /// `new_key`: the destination is to receive another idempotency key. `None`: there is no such job.
+    pub(crate) async fn redrive(self: &Arc<Self>, id: JobId, new_key: bool) -> Result<Steered<Redrive>, StoreError> {
+        let app = Arc::clone(self);
+        to_the_end(async move {
+            let steered = app.store.redrive(id, new_key, app.clock.now()).await?;
+            app.steered(steered.as_ref().map(|(_, job)| job));
+            Ok(steered)
+        })
+        .await
+    }
+
+    /// Ends leases and jobs whose time is over. Answers how many that were.
+    pub(crate) async fn sweep(&self) -> Result<usize, StoreError> {
+        let swept: Swept = self.store.sweep(self.judge(), self.clock.now()).await?;
+        let count = swept.lapsed.len() + swept.expired.len();
+        if count > 0 {
+            self.dispatcher().swept(&swept);
+            self.work.notify_waiters();
+            self.tell_of_ends(swept.lapsed.iter().map(|(_, _, job)| job).chain(&swept.expired));
+        }
+        Ok(count)
+    }
+
+    fn steered(&self, job: Option<&Job>) {
+        if let Some(job) = job {
+            self.dispatcher().job_changed(job);
+            self.work.notify_waiters();
+            self.tell_of_ends(std::iter::once(job));
+        }
+    }
+
+    /// Tells whoever waits for those of `jobs` that have ended.
+    fn tell_of_ends<'a>(&self, jobs: impl Iterator<Item = &'a Job>) {
+        let ended = jobs.filter(|job| job.state.name().is_terminal());
+        self.drain_rates.ended(ended.inspect(|job| self.waiters.ended(job.id)).map(|job| &job.destination));
+    }
+}

@@ -1,0 +1,108 @@
+//! A job as callers see it. Times are RFC 3339 in UTC with milliseconds, durations whole milliseconds.
+
+use std::time::Duration;
+
+use jobs_core::job::{Attempt, DeadReason, DestinationName, Epoch, Job, JobId, Priority, State, StateName, WorkerId};
+use jobs_core::time::Timestamp;
+use serde::Serialize;
+
+/// A job's JSON. Members without a value are `null`, so that a reader need not ask whether they are there.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobView<'a> {
+    id: JobId,
+    destination: &'a DestinationName,
+    state: StateName,
+    attempts: u32,
+    /// When it may be tried next, by its own schedule; `null` once it has ended.
+    run_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    priority: Priority,
+    ordering_key: Option<&'a str>,
+    last_error: Option<&'a str>,
+    dead_reason: Option<DeadReason>,
+    redriven_from: Option<JobId>,
+    /// A worker has it in hand, but nobody wants it any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cancel_requested: bool,
+    /// Left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_log: Option<Vec<AttemptView<'a>>>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptView<'a> {
+    number: u32,
+    epoch: Epoch,
+    started_at: Timestamp,
+    duration_ms: u64,
+    outcome: &'static str,
+    charged: bool,
+    status: Option<u16>,
+    error: Option<&'a str>,
+    response_excerpt: Option<&'a str>,
+    next_run_at: Option<Timestamp>,
+    retry_delay_ms: Option<u64>,
+    worker: WorkerId,
+}
+
+impl<'a> JobView<'a> {
+    /// Without its attempts, as lists show it.
+    pub(crate) fn summary(job: &'a Job) -> Self {
+        let (run_at, cancel_requested) = match &job.state {
+            State::Pending(pending) => (Some(pending.run_at), false),
+            State::Leased(leased) => (Some(leased.from.run_at), leased.cancel_requested),
+            State::Succeeded { .. } | State::Dead { .. } | State::Cancelled { .. } => (None, false),
+        };
+        let dead_reason = match &job.state {
+            State::Dead { reason, .. } => Some(*reason),
+            State::Pending(_) | State::Leased(_) | State::Succeeded { .. } | State::Cancelled { .. } => None,
+        };
+        JobView {
+            id: job.id,
+            destination: &job.destination,
+            state: job.state.name(),
+            attempts: job.progress.attempts,
+            run_at,
+            created_at: job.accepted_at,
+            updated_at: job.updated_at,
+            expires_at: job.expires_at,
+            priority: job.priority,
+            ordering_key: job.ordering_key.as_deref(),
+            last_error: job.progress.last_error.as_deref(),
+            dead_reason,
+            redriven_from: job.redriven_from,
+            cancel_requested,
+            attempt_log: None,
+        }
+    }
+
+    /// With its attempts, oldest first.
+    pub(crate) fn whole(job: &'a Job, attempts: &'a [Attempt]) -> Self {
+        JobView { attempt_log: Some(attempts.iter().map(AttemptView::of).collect()), ..JobView::summary(job) }
+    }
+}
+
+impl<'a> AttemptView<'a> {
+    fn of(attempt: &'a Attempt) -> Self {
+        AttemptView {
+            number: attempt.number,
+            epoch: attempt.epoch,
+            started_at: attempt.started_at,
+            duration_ms: millis(attempt.duration),
+            outcome: attempt.outcome.as_str(),
+            charged: attempt.charged,
+            status: attempt.status,
+            error: attempt.error.as_deref(),
+            response_excerpt: attempt.response_excerpt.as_deref(),
+            next_run_at: attempt.next_run_at,
+            retry_delay_ms: attempt.retry_delay.map(millis),
+            worker: attempt.worker,
+        }
+    }
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

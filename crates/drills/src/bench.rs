@@ -1,0 +1,181 @@
+//! The benchmark: speed as ratios against references of the same run, memory as it is, every figure beside its goal.
+//!
+//! Absolute rates say little about a machine whose speed drifts, so each is divided by what the same machine does at the same
+//! time without us: `noop`, the gateway's HTTP server with nothing behind it, and `direct`, the worker's HTTP client with nothing
+//! before it. The sides alternate and the median of their ratios counts. The client's share of the processor is shown, because
+//! on a small machine it competes with what it measures. Loopback only, bounded in count and time.
+
+mod accept;
+pub mod direct;
+mod disk;
+mod drain;
+mod figure;
+mod idle;
+mod load;
+mod memory;
+pub mod noop;
+pub mod sink;
+mod usage;
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::client::{CallError, Http};
+use crate::trio::build::{Output, Programs};
+use crate::trio::process::Process;
+use crate::trio::{Plan, Trio, TrioError};
+
+pub use figure::{BenchReport, Figure};
+
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Durable accept, beside noop
+    Accept,
+    /// From accepted to delivered while nothing else happens
+    Idle,
+    /// Draining stored jobs, beside direct calls
+    Drain,
+    /// Resident memory while many jobs come and go
+    Memory,
+}
+
+/// What to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub quick: bool,
+    pub only: Option<Part>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error(transparent)]
+    Trio(#[from] TrioError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("cannot {doing}: {source}")]
+    Io { doing: &'static str, source: std::io::Error },
+    #[error(
+        "{folder} is on tmpfs, where syncing costs nothing: the figures would be void; build into a folder on a disk"
+    )]
+    Void { folder: String },
+    #[error("{what} took longer than {limit:?}: something is stuck; see the logs in {folder}")]
+    Stuck { what: &'static str, limit: std::time::Duration, folder: String },
+}
+
+impl BenchError {
+    fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| BenchError::Io { doing, source }
+    }
+}
+
+/// Measures. Builds for speed first; a debug build of the drills hands over to its release build.
+///
+/// # Errors
+/// [`BenchError`] when the programs cannot be run, or the figures would mean nothing.
+pub fn run(settings: &Settings) -> Result<BenchReport, BenchError> {
+    let programs = Programs::build_release(Output::Shown)?;
+    if !programs.are_ours() {
+        let error = Command::new(programs.drill()).args(std::env::args_os().skip(1)).exec();
+        return Err(BenchError::Io { doing: "hand over to the release build", source: error });
+    }
+    // One thread: the load generator shares few cores with what it measures.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(BenchError::io("start the runtime"))?
+        .block_on(measure(&Bench { programs, quick: settings.quick }, settings.only))
+}
+
+async fn measure(bench: &Bench, only: Option<Part>) -> Result<BenchReport, BenchError> {
+    let wanted = |part| only.is_none_or(|only| only == part);
+    let disk = disk::measure(&bench.folder())?;
+    let mut figures = Vec::new();
+    if wanted(Part::Accept) {
+        figures.extend(accept::measure(bench).await?);
+    }
+    if wanted(Part::Idle) {
+        figures.extend(idle::measure(bench).await?);
+    }
+    if wanted(Part::Drain) {
+        figures.extend(drain::measure(bench).await?);
+    }
+    if wanted(Part::Memory) {
+        figures.extend(memory::measure(bench).await?);
+    }
+    Ok(BenchReport::new(figures, bench.quick, &disk))
+}
+
+/// What all parts share.
+struct Bench {
+    programs: Programs,
+    quick: bool,
+}
+
+impl Bench {
+    /// On the disk that holds the build, because a system's temporary files may be in memory.
+    fn folder(&self) -> std::path::PathBuf {
+        self.programs.target().join("bench")
+    }
+
+    /// A gateway and `workers`, with `destination` for their jobs.
+    async fn start(&self, workers: usize, destination: &str, flags: &[&str]) -> Result<Trio, BenchError> {
+        let mut gateway_flags = vec!["--destination".to_owned(), format!("api2={destination}")];
+        gateway_flags.extend(flags.iter().map(ToString::to_string));
+        let plan = Plan {
+            workers,
+            destinations: Vec::new(),
+            gateway_flags,
+            worker_flags: vec!["--concurrency".to_owned(), load::CONNECTIONS.to_string()],
+            within: Some(self.folder()),
+            ..Plan::default()
+        };
+        Ok(Trio::start(&self.programs, plan).await?)
+    }
+
+    /// Starts one of our own servers, `noop` or `sink`.
+    async fn reference(&self, name: &str) -> Result<(Process, std::net::SocketAddr), BenchError> {
+        let folder = self.folder();
+        std::fs::create_dir_all(&folder).map_err(BenchError::io("make a folder for the benchmark"))?;
+        let mut process = Process::start(&self.programs, "drill", name, &[name.to_owned()], &folder)?;
+        let address = process.listening().await?.address;
+        let ready = Http::new().is_ready(&format!("http://{address}")).await;
+        if ready {
+            Ok((process, address))
+        } else {
+            Err(BenchError::Io { doing: "reach a reference", source: std::io::ErrorKind::NotConnected.into() })
+        }
+    }
+}
+
+/// The middle of `values`, which are not empty.
+fn median(values: &mut [f64]) -> f64 {
+    percentile(values, 0.5)
+}
+
+/// The value below which the share `share` of `values` lies. Not a number where there are none.
+fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    // A cast of a float saturates; the index is in range by construction.
+    values.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+/// Says on stderr what is being done: the whole takes minutes.
+fn say(text: &str) {
+    eprintln!("  {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let mut values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(median(&mut values), 50.0);
+        assert_eq!(percentile(&mut values, 0.99), 99.0);
+        assert_eq!(percentile(&mut [7.0], 0.99), 7.0);
+        assert!(percentile(&mut [], 0.5).is_nan());
+    }
+}

@@ -1,0 +1,46 @@
+//! Durable accept: how many requests per second are on disk and answered, beside a server that only answers.
+
+use std::time::Duration;
+
+use super::figure::{Figure, Goal};
+use super::{Bench, BenchError, load, median, say};
+
+/// How much of noop's rate a durable accept must reach.
+const GOAL: f64 = 0.6;
+
+const ROUNDS: usize = 5;
+
+/// Connections, caches and the allocator have settled after this.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// No worker runs and no destination is called: what is accepted stays.
+const NOWHERE: &str = "http://127.0.0.1:9/";
+
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
+    say("durable accept, beside noop");
+    let span = Duration::from_millis(if bench.quick { 1_000 } else { 4_000 });
+    let (_noop, noop) = bench.reference("noop").await?;
+    let trio = bench.start(0, NOWHERE, &[]).await?;
+    let gateway = trio.gateway().address().parse().expect("the gateway's address was read as one");
+    let body = load::payload();
+    let (to_noop, to_gateway) =
+        (load::request("POST", noop, "/api1/process", &body), load::request("POST", gateway, "/api1/process", &body));
+    let failed = || BenchError::io("put load on a server");
+    for (address, request) in [(noop, &to_noop), (gateway, &to_gateway)] {
+        load::for_a_while(address, request, WARM_UP).await.map_err(failed())?;
+    }
+    let (mut ratios, mut gateways, mut noops, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let reference = load::for_a_while(noop, &to_noop, span).await.map_err(failed())?;
+        let durable = load::for_a_while(gateway, &to_gateway, span).await.map_err(failed())?;
+        ratios.push(durable.per_second() / reference.per_second());
+        gateways.push(durable.per_second());
+        noops.push(reference.per_second());
+        shares.push(durable.client_share());
+    }
+    let figure = Figure::new("durable accept, 64 connections, of noop", median(&mut ratios), "", Goal::AtLeast(GOAL))
+        .beside("accepted /s", median(&mut gateways))
+        .beside("noop /s", median(&mut noops))
+        .beside("client's share of the processors", median(&mut shares));
+    Ok(vec![figure])
+}

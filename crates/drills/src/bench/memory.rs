@@ -1,0 +1,157 @@
+//! Memory: what stays resident while very many jobs are accepted, delivered and purged.
+//!
+//! Flat means that finished jobs cost nothing: the most of the last quarter is compared with the second, because in the first
+//! one caches and the allocator still grow to their working size.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::drain::Counter;
+use super::figure::{Figure, Goal};
+use super::{Bench, BenchError, load, median, say};
+use crate::trio::Trio;
+use crate::trio::process::resident_bytes;
+use crate::wait;
+
+const GATEWAY_GOAL_MB: f64 = 150.0;
+const WORKER_GOAL_MB: f64 = 60.0;
+/// What the allocator may keep or give back between two quarters, in percent.
+const GROWTH_GOAL_PERCENT: f64 = 10.0;
+
+/// Accepted and not yet delivered, at most: memory is to be that of finished jobs, not of a backlog.
+const BACKLOG: u64 = 10_000;
+
+/// How often memory is read and the backlog looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A delivery takes a fraction of a millisecond; without one for so long, something is stuck.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// What the last jobs need to be settled and purged.
+const PURGE_LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
+    let jobs: u64 = if bench.quick { 30_000 } else { 1_000_000 };
+    say(&format!("memory over {jobs} jobs"));
+    let (_sink, sink) = bench.reference("sink").await?;
+    let mut trio = bench.start(1, &format!("http://{sink}/"), &["--retain-succeeded", "1s"]).await?;
+    let gateway = trio.gateway().address().parse().expect("the gateway's address was read as one");
+    let post = load::request("POST", gateway, "/api1/process", &load::payload());
+    let permits = Arc::new(Semaphore::new(0));
+    let mut counter = Counter::open(sink).await?;
+    let mut memory = Memory { processes: [trio.gateway_process().id(), trio.workers()[0].id()], samples: Vec::new() };
+    let loading = load::as_permitted(gateway, &post, &permits);
+    let (done, watched) = tokio::join!(loading, watch(jobs, &permits, &mut counter, &mut memory, &trio));
+    watched?;
+    let done = done.map_err(BenchError::io("put load on the gateway"))?;
+    let left = all_purged(&trio, jobs).await?;
+    let per_second = done.per_second();
+    let [gateway, worker] = [0, 1].map(|process| memory.of(process));
+    Ok(vec![
+        Figure::new(
+            &format!("gateway memory over {jobs} jobs, most"),
+            gateway.most_mb,
+            "MB",
+            Goal::AtMost(GATEWAY_GOAL_MB),
+        )
+        .beside("accepted and delivered /s", per_second)
+        .beside("client's share of the processors", done.client_share())
+        .beside("finished jobs not yet purged at the end", left),
+        Figure::new(
+            "gateway memory, last quarter over second",
+            gateway.growth_percent,
+            "%",
+            Goal::AtMost(GROWTH_GOAL_PERCENT),
+        ),
+        Figure::new("worker memory, most", worker.most_mb, "MB", Goal::AtMost(WORKER_GOAL_MB)),
+    ])
+}
+
+/// Lets the load go on while the backlog is small, and reads memory, until all jobs were delivered.
+async fn watch(
+    jobs: u64,
+    permits: &Semaphore,
+    counter: &mut Counter,
+    memory: &mut Memory,
+    trio: &Trio,
+) -> Result<(), BenchError> {
+    let _end_of_load = CloseOnDrop(permits);
+    let (mut permitted, mut delivered, mut since) = (0_u64, 0, jobs_core::process::clock::instant());
+    while delivered < jobs {
+        let allowed = (delivered + BACKLOG).min(jobs).saturating_sub(permitted);
+        permits.add_permits(usize::try_from(allowed).unwrap_or(0));
+        permitted += allowed;
+        tokio::time::sleep(INTERVAL).await;
+        memory.sample();
+        let seen = counter.seen().await?.requests;
+        if seen > delivered {
+            (delivered, since) = (seen, jobs_core::process::clock::instant());
+        } else if since.elapsed() > STANDSTILL {
+            let folder = trio.folder().display().to_string();
+            return Err(BenchError::Stuck { what: "a delivery", limit: STANDSTILL, folder });
+        }
+    }
+    Ok(())
+}
+
+/// Ends the load however the watching ends.
+struct CloseOnDrop<'a>(&'a Semaphore);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Waits until the finished jobs are gone; answers with how many are not.
+async fn all_purged(trio: &Trio, jobs: u64) -> Result<f64, BenchError> {
+    wait::until(PURGE_LIMIT, async || trio.gateway().stats().await.ok().filter(|stats| stats.purged >= jobs)).await;
+    let stats = trio.gateway().stats().await?;
+    Ok(stats.accepted.saturating_sub(stats.purged) as f64)
+}
+
+/// Memory of gateway and worker over time, in bytes.
+struct Memory {
+    processes: [u32; 2],
+    samples: Vec<[u64; 2]>,
+}
+
+struct Summary {
+    most_mb: f64,
+    growth_percent: f64,
+}
+
+impl Memory {
+    fn sample(&mut self) {
+        // What has ended has no memory, and the standstill is noticed elsewhere.
+        self.samples.push(self.processes.map(|process| resident_bytes(process).unwrap_or_default()));
+    }
+
+    fn of(&self, process: usize) -> Summary {
+        let megabytes: Vec<f64> = self.samples.iter().map(|sample| sample[process] as f64 / 1e6).collect();
+        let quarter = megabytes.len() / 4;
+        let typical = |part: &[f64]| median(&mut part.to_vec());
+        let (second, last) = (typical(&megabytes[quarter..2 * quarter]), typical(&megabytes[3 * quarter..]));
+        Summary {
+            most_mb: megabytes.iter().copied().fold(f64::NAN, f64::max),
+            growth_percent: (last / second - 1.0) * 100.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_that_of_the_last_quarter_over_the_second() {
+        let megabytes = [10, 20, 100, 100, 105, 110, 120, 120];
+        let samples = megabytes.map(|mb| [mb * 1_000_000, 7_000_000]).to_vec();
+        let memory = Memory { processes: [0; 2], samples };
+        assert!((memory.of(0).growth_percent - 20.0).abs() < 1e-9);
+        assert_eq!(memory.of(0).most_mb, 120.0);
+        assert_eq!((memory.of(1).most_mb, memory.of(1).growth_percent), (7.0, 0.0));
+    }
+}

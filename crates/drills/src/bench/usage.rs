@@ -1,0 +1,31 @@
+//! What the benchmark itself takes of the machine: processor time, from Linux's `/proc`.
+
+use std::time::Duration;
+
+/// Processor time so far; zero where the system has no `/proc`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cpu(Duration);
+
+impl Cpu {
+    pub(super) fn of_this_process() -> Self {
+        Self::read().unwrap_or_default()
+    }
+
+    pub(super) fn since(self, earlier: Cpu) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    fn read() -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The program's name, in brackets, may itself have spaces and brackets. utime and stime are the 14th and 15th field.
+        let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || fields.next()?.parse::<u64>().ok();
+        let ticks = ticks()? + ticks()?;
+        Some(Cpu(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)))
+    }
+}
+
+/// Processors of this machine.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

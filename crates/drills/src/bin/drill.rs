@@ -1,0 +1,161 @@
+//! The program: one subcommand for each drill; without any, the outage.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use drills::bench::{self, direct, noop, sink};
+use drills::outage::{self, Stage};
+use drills::report::Progress;
+use drills::trio::build::{Output, Programs};
+use drills::trio::leash;
+use drills::up;
+use jobs_core::process::duration;
+use jobs_core::process::shutdown::Shutdown;
+
+/// Rehearses failure: starts the gateway, a worker and the flaky API, breaks something, and proves that nothing was lost.
+///
+/// Without a subcommand it plays the outage. Exit code 0 means that what the drill shows holds.
+#[derive(Debug, Parser)]
+#[command(name = "drill", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    outage: OutageFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the three programs on their usual ports, to play with; Ctrl-C drains them
+    Up,
+    /// Play an outage: API 2 down, post jobs, API 2 back, drain, compare what every side saw
+    Outage(OutageFlags),
+    /// Measure speed and memory against references of the same run
+    Bench(BenchFlags),
+    /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
+    #[command(hide = true)]
+    Noop,
+    /// A destination that does nothing, fast
+    #[command(hide = true)]
+    Sink,
+    /// The HTTP client of the worker with nothing before it: what delivering could cost at least
+    #[command(hide = true)]
+    Direct { url: String, jobs: u64, concurrency: usize },
+    /// Become a program that dies with the process that started it
+    #[command(hide = true)]
+    Leash {
+        parent: u32,
+        program: OsString,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct OutageFlags {
+    /// Jobs to post
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    jobs: u64,
+    /// How long API 2 is down
+    #[arg(long, default_value = "6s", value_name = "DURATION", value_parser = duration::parse)]
+    down: Duration,
+    /// What API 2 can do per second when it is back [default: anything]
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    capacity: Option<u32>,
+    /// Workers to start
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    workers: u16,
+    /// Use this running gateway instead of starting the three
+    #[arg(long, value_name = "URL", requires = "api2", conflicts_with = "workers")]
+    gateway: Option<String>,
+    /// Use this running api2-flaky, the gateway's destination api2; its weather is set and its ledger cleared
+    #[arg(long, value_name = "URL", requires = "gateway")]
+    api2: Option<String>,
+    /// Chooses the payloads
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BenchFlags {
+    /// Fewer and shorter rounds: a minute or two instead of a quarter of an hour
+    #[arg(long)]
+    quick: bool,
+    /// Measure only this
+    #[arg(long, value_name = "NAME")]
+    only: Option<bench::Part>,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command.unwrap_or(Command::Outage(cli.outage)) {
+        Command::Up => start_up(),
+        Command::Outage(flags) => play_outage(&flags),
+        Command::Bench(flags) => measure(&flags),
+        Command::Noop => noop::serve().context("the noop server"),
+        Command::Sink => sink::serve().context("the sink"),
+        Command::Direct { url, jobs, concurrency } => direct::run(&url, jobs, concurrency).context("direct calls"),
+        Command::Leash { parent, program, arguments } => {
+            let error = leash::run(parent, &program, &arguments);
+            Err(error).with_context(|| format!("cannot start {}", program.display()))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[tokio::main]
+async fn start_up() -> anyhow::Result<ExitCode> {
+    let shutdown = Shutdown::on_signals().context("cannot handle signals")?;
+    // The reason of a failure has been printed among the log lines where it belongs.
+    Ok(if up::run(shutdown).await.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[tokio::main]
+async fn play_outage(flags: &OutageFlags) -> anyhow::Result<ExitCode> {
+    let mut progress = Progress::new();
+    let mut stage = match (&flags.gateway, &flags.api2) {
+        (Some(gateway), Some(api2)) => Stage::given(gateway, api2),
+        _ => {
+            let programs = Programs::build(Output::Shown)?;
+            progress.say("starting gateway, worker and API 2 on free ports");
+            Stage::own(&programs, usize::from(flags.workers)).await?
+        }
+    };
+    let OutageFlags { jobs, down, capacity, workers, seed, .. } = *flags;
+    let settings = outage::Settings { jobs, down, capacity, workers: usize::from(workers), seed };
+    let report = outage::run(&stage, &settings, &mut progress).await?;
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("\n{report}");
+    }
+    if report.passed {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(folder) = stage.keep() {
+        progress.say(&format!("store and logs stay in {}", folder.display()));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn measure(flags: &BenchFlags) -> anyhow::Result<ExitCode> {
+    let report = bench::run(&bench::Settings { quick: flags.quick, only: flags.only })?;
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
