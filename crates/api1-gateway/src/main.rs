@@ -10,7 +10,7 @@ use api1_gateway::config::flags::Flags;
 use api1_gateway::config::store_url::StoreUrl;
 use api1_gateway::config::{self, Config};
 use api1_gateway::reload::Reload;
-use api1_gateway::server;
+use api1_gateway::{server, store};
 use clap::{Parser, Subcommand};
 use jobs_core::process::clock::Clock;
 use jobs_core::process::settings::{EXIT_BAD_SETTINGS, Settings};
@@ -74,7 +74,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         log::warn!("the store is in memory: nothing survives the end of this process");
     }
     let clock = Clock::new();
-    let store: Arc<dyn jobs_core::store::JobStore> = Arc::new(jobs_core::memory::MemoryStore::new());
+    let store =
+        store::open(&config.store, clock.now()).with_context(|| format!("cannot open the store {}", config.store))?;
     let setup = Setup::from(&config);
     for role in setup.keys.left_open() {
         log::warn!(role; "other roles have keys and this one has none: it is open to everybody");

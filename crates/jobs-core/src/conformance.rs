@@ -91,6 +91,7 @@ macro_rules! conformance_suite {
                     a_great_backlog_is_claimed_in_order_and_each_job_by_one_lease,
                     two_workers_at_once_never_hold_one_job,
                     a_claim_at_the_end_of_time_finds_what_is_due_then,
+                    a_job_passed_over_as_late_is_found_again_when_the_clock_is_set_back,
                 }
                 lease {
                     a_lapsed_lease_can_be_claimed_again,

@@ -20,7 +20,7 @@ use self::bucket::Bucket;
 use self::evidence::Answers;
 use crate::charging::Evidence;
 use crate::destination::{Destination, Policy};
-use crate::job::{DestinationName, Epoch, Job, JobId, State, Tick, WorkerId};
+use crate::job::{DestinationName, Epoch, Job, State, Tick, WorkerId};
 use crate::lease::{LEASE_TERM, LeaseKey};
 use crate::outcome::{Class, Outcome};
 use crate::store::{Claimed, GateRecord, Grant, Judge, SettleAnswer, Swept};

@@ -37,6 +37,10 @@ pub enum StoreError {
 
 /// What became of one accepted request, in the order they were given.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is the large one: a box would only add an allocation"
+)]
 pub enum Enqueued {
     Accepted(Job),
     /// The same key and request came before: that job, as it is now.
@@ -98,6 +102,10 @@ pub enum Report {
 
 /// What a settle came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is the large one: a box would only add an allocation"
+)]
 pub enum SettleAnswer {
     UnknownJob,
     Known {

@@ -40,7 +40,7 @@ pub(crate) async fn run(worker: Arc<Worker>, lease: Arc<Lease>, granted: WireLea
         epoch: lease.key.epoch,
         class: WireClass::Release,
         status: None,
-        latency_ms: latency.as_secs_f64() * 1_000.0,
+        latency_ms: latency.as_micros() as f64 / 1_000.0,
         retry_after_ms: None,
         error: None,
         unknown: false,

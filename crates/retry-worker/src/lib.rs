@@ -73,7 +73,7 @@ struct Worker {
 ///
 /// The drain: nothing more is claimed, leases not yet sent are released, calls in flight end, all outcomes are reported. What
 /// has not ended when `config.grace` is over is left to lapse, which the gateway notices within seconds, and the exit code is then a
-/// failure. Call it inside a multi-threaded tokio runtime.
+/// failure. Call it inside a tokio runtime.
 ///
 /// # Errors
 /// [`RunError`] when it cannot start.
@@ -120,7 +120,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
 /// Waits until nothing is held any more, at most for `grace`.
 async fn drain(worker: &Worker, claims: tokio::task::JoinHandle<()>, grace: Duration) {
     worker.held.drain();
-    log::info!(in_flight = worker.held.in_flight(), held = worker.held.len(); "draining");
+    log::info!(in_flight = worker.held.in_flight(), held = worker.held.len(); "no more is claimed; waiting for what is held");
     let drained = async {
         if claims.await.is_err() {
             log::error!("the claim loop panicked");
@@ -134,8 +134,8 @@ async fn drain(worker: &Worker, claims: tokio::task::JoinHandle<()>, grace: Dura
     }
 }
 
-/// An HTTP client that sends what it is told, once, and to nobody else: no retries, redirects, proxies or headers of its own
-/// making. Timeouts of whole calls are the callers'.
+/// An HTTP client that sends what it is told, once, and to nobody else: no retries, redirects or proxies, and no header of its own
+/// but `Accept: */*`. Timeouts of whole calls are the callers'.
 fn client(concurrency: u32) -> Result<Client, reqwest::Error> {
     Client::builder()
         .http1_only()

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobs_core::job::StateName;
-use jobs_core::outcome::Class;
 use jobs_core::process::duration;
 use jobs_core::protocol::{SettleRequest, WireClass, WireHealth, WireOutcome, WireResult, WireSettled};
 use log::Level;
@@ -194,8 +193,5 @@ fn log_settled(lease: &Lease, outcome: &WireOutcome, settled: &WireSettled, batc
             log::debug!(job:%, destination, class; "outcome too late: the job had ended")
         }
         (WireResult::UnknownJob, _) => log::warn!(job:%, destination, class; "the gateway does not know this job"),
-    }
-    if outcome.class == WireClass::Attempted(Class::Ok) && settled.result == WireResult::LeaseLost {
-        log::warn!(job:%; "a success was not taken: the job will be sent again");
     }
 }

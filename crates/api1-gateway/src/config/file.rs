@@ -56,7 +56,7 @@ pub(super) fn read(text: &str, outside: &Outside<'_>, findings: &mut Findings) -
         let span = error.span().unwrap_or(text.len()..text.len());
         match error.message() {
             // The first of the two stands, and the rest of the file is read as it is.
-            repeated @ "duplicate key" => findings.wrong(span.start, text.get(span).unwrap_or_default(), repeated),
+            repeated @ "duplicate key" => findings.misplaced(span.start, text.get(span).unwrap_or_default(), repeated),
             broken => findings.syntax(span.start, broken),
         }
     }

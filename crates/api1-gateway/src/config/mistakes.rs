@@ -79,6 +79,8 @@ enum Kind {
     Syntax,
     /// A value is wrong.
     Wrong,
+    /// A key is in a table where it does not belong; behind a broken table header it may only seem to be in that table.
+    Misplaced,
     /// Something is not there, which cannot be said of a file that was not fully understood.
     Absent,
 }
@@ -86,6 +88,10 @@ enum Kind {
 impl Findings {
     pub(super) fn wrong(&mut self, offset: usize, key: &str, detail: impl Into<String>) {
         self.add(Kind::Wrong, offset, key, detail.into());
+    }
+
+    pub(super) fn misplaced(&mut self, offset: usize, key: &str, detail: impl Into<String>) {
+        self.add(Kind::Misplaced, offset, key, detail.into());
     }
 
     pub(super) fn absent(&mut self, offset: usize, key: &str, detail: impl Into<String>) {
@@ -102,15 +108,16 @@ impl Findings {
     }
 
     /// The mistakes by line and column of `text`, the content of `file`. Where the file is not TOML, what seems wrong in
-    /// the same line or seems absent is left out: it may only be the shadow of that.
+    /// the same line, misplaced behind it, or absent is left out: it may only be the shadow of that.
     pub(super) fn into_mistakes(mut self, file: &Path, text: &str) -> Vec<Mistake> {
         let lines = Lines::of(text);
-        if !self.saw_all() {
-            let broken = self.0.iter().filter(|finding| finding.kind == Kind::Syntax);
-            let broken: BTreeSet<usize> = broken.map(|finding| lines.line(finding.offset)).collect();
+        let syntax = self.0.iter().filter(|finding| finding.kind == Kind::Syntax);
+        let broken: BTreeSet<usize> = syntax.map(|finding| lines.line(finding.offset)).collect();
+        if let Some(first) = broken.first() {
             self.0.retain(|finding| match finding.kind {
                 Kind::Syntax => true,
                 Kind::Wrong => !broken.contains(&lines.line(finding.offset)),
+                Kind::Misplaced => lines.line(finding.offset) < *first,
                 Kind::Absent => false,
             });
         }
@@ -188,12 +195,14 @@ mod tests {
     #[test]
     fn where_the_file_is_not_toml_its_shadows_are_left_out() {
         let mut findings = Findings::default();
-        findings.syntax(2, "oh");
-        findings.wrong(3, "shadow", "same line");
-        findings.wrong(7, "own", "another line");
+        findings.misplaced(0, "unknown", "before");
+        findings.syntax(4, "oh");
+        findings.wrong(5, "shadow", "same line");
+        findings.wrong(9, "own", "another line");
+        findings.misplaced(9, "unknown", "behind");
         findings.absent(0, "url", "missing");
-        let shown: Vec<String> =
-            findings.into_mistakes(Path::new("f"), "aaaaa\nbbb").iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["f:1:3: not TOML: oh", "f:2:2: own: another line"]);
+        let mistakes = findings.into_mistakes(Path::new("f"), "a\nbbbbb\nccc");
+        let shown: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["f:1:1: unknown: before", "f:2:3: not TOML: oh", "f:3:2: own: another line"]);
     }
 }

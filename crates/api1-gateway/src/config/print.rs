@@ -12,6 +12,8 @@ use jobs_core::retry::{Backoff, Jitter, RetryPolicy};
 use super::destinations::Destinations;
 
 const HIDDEN: &str = "***";
+/// A header with one of these in its name (in lower case) holds a secret, though it was written into the file as it is.
+const TELLING: [&str; 6] = ["authorization", "cookie", "key", "password", "secret", "token"];
 
 impl fmt::Display for Destinations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +78,9 @@ impl Destinations {
 
     fn headers(&self, of: &Destination) -> String {
         let shown = of.headers.iter().map(|(name, value)| {
-            let secret = self.secret_headers.contains(&(of.name.clone(), name.clone()));
+            let lower = name.to_ascii_lowercase();
+            let secret = self.secret_headers.contains(&(of.name.clone(), name.clone()))
+                || TELLING.iter().any(|word| lower.contains(word));
             format!("{} = {}", quoted(name), quoted(if secret { HIDDEN } else { value }))
         });
         shown.collect::<Vec<_>>().join(", ")

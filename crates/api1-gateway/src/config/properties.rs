@@ -52,7 +52,7 @@ prop_compose! {
     fn destinations_named(name: &'static str)(
         title in "[a-zA-Z\"'\\\\äß#]{1,20}",
         path in "[a-z]{0,8}(\\?[a-z]=[0-9])?",
-        headers in prop::collection::btree_map("X-[A-Z]{1,6}", "[ -~]{0,12}", 0..5),
+        headers in prop::collection::btree_map("X-[A-D]{1,6}", "[ -~]{0,12}", 0..5),
         timeout in durations(3_600_000),
         (max_attempts, max_in_flight, max_lost) in (1u32..=1_000_000, prop::option::of(1u32..=1_000_000), prop::option::of(1u32..=9)),
         (expires_after, idempotency_window) in (prop::option::of(durations(1 << 38)), prop::option::of(durations(1 << 38))),

@@ -144,7 +144,7 @@ impl<'t> Section<'t> {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
-            findings.wrong(entry.key_offset, &entry.path, format!("unknown key; {hint}"));
+            findings.misplaced(entry.key_offset, &entry.path, format!("unknown key; {hint}"));
         }
     }
 

@@ -73,7 +73,8 @@ fn latency(millis: f64) -> Duration {
 }
 
 fn shorten(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_ERROR));
+    let end = (0..=MAX_ERROR.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
     text
 }
 

@@ -145,7 +145,8 @@ impl JobStore for SqliteStore {
         now: Now,
     ) -> Result<Vec<SettleAnswer>, StoreError> {
         let cost = settle::cost(&settlements);
-        let work = move |batch: &mut batch::Batch<'_>| Ok(settle::settle(batch, worker, settlements, judge.as_ref(), now)?);
+        let work =
+            move |batch: &mut batch::Batch<'_>| Ok(settle::settle(batch, worker, settlements, judge.as_ref(), now)?);
         self.queue.ask(Class::Settle, cost, work).await
     }
 
@@ -221,8 +222,9 @@ impl JobStore for SqliteStore {
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.queue.check()?;
-        let disk = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| StoreError::Unusable(format!("cannot ask for the free space of {}: {error}", self.folder.display())))?;
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|error| {
+            StoreError::Unusable(format!("cannot ask for the free space of {}: {error}", self.folder.display()))
+        })?;
         Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 

@@ -100,13 +100,14 @@ fn counters_stay_right_when_requests_and_keys_are_forgotten() {
 #[test]
 fn seconds_count_arrivals_and_successes_and_only_the_latest_are_kept() {
     let mut ledger = Ledger::default();
+    answered(&mut ledger, 1_000, "a", 503);
     let slow = ledger.arrived(at(1_999), arrival("a"));
     ledger.ended(at(2_001), &slow, End::Answered(200));
     let seconds = ledger.summary().per_second;
     assert_eq!(
         serde_json::to_value(&seconds).unwrap(),
         serde_json::json!([
-            {"at": "1970-01-01T00:00:01.000Z", "requests": 1, "ok": 0},
+            {"at": "1970-01-01T00:00:01.000Z", "requests": 2, "ok": 0},
             {"at": "1970-01-01T00:00:02.000Z", "requests": 0, "ok": 1},
         ])
     );

@@ -39,7 +39,7 @@ impl Programs {
     pub fn build(output: Output) -> Result<Self, TrioError> {
         let folder = own_folder()?;
         if let Some(cargo) = std::env::var_os("CARGO") {
-            build(&cargo, profile_of(&folder), &PACKAGES, output)?;
+            build(&cargo, &folder, profile_of(&folder), &PACKAGES, output)?;
         }
         Self::find(folder)
     }
@@ -55,7 +55,7 @@ impl Programs {
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let packages = [PACKAGES.as_slice(), &["drills"]].concat();
-        build(&cargo, "release", &packages, output)?;
+        build(&cargo, &folder, "release", &packages, output)?;
         Self::find(folder.with_file_name("release"))
     }
 
@@ -103,9 +103,11 @@ fn profile_of(folder: &Path) -> &str {
     }
 }
 
-fn build(cargo: &OsStr, profile: &str, packages: &[&str], output: Output) -> Result<(), TrioError> {
+/// Builds into the target folder that `folder` is in, wherever the caller's cargo was told to put it.
+fn build(cargo: &OsStr, folder: &Path, profile: &str, packages: &[&str], output: Output) -> Result<(), TrioError> {
     let mut command = Command::new(cargo);
     command.args(["build", "--bins", "--profile", profile]);
+    command.arg("--target-dir").arg(folder.parent().unwrap_or(folder));
     for package in packages {
         command.args(["-p", package]);
     }

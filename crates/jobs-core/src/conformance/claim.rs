@@ -256,3 +256,14 @@ pub async fn a_claim_at_the_end_of_time_finds_what_is_due_then(under_test: &impl
     rig.now.wall = Timestamp::MAX;
     assert_eq!(rig.claim_one().await.job_id, id);
 }
+
+pub async fn a_job_passed_over_as_late_is_found_again_when_the_clock_is_set_back(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let short = NewJob { expires_after: Some(seconds(5)), ..rig.job() };
+    let id = rig.accept(short).await.id;
+    let before = rig.now;
+    rig.pass(seconds(5));
+    assert_eq!(rig.claim(1).await, []);
+    rig.now.wall = before.wall;
+    assert_eq!(rig.claim_one().await.job_id, id);
+}

@@ -12,7 +12,7 @@ use crate::store::{JobStore, Swept};
 use crate::time::Now;
 
 /// Steps of each script that the suite plays.
-pub const STEPS: u32 = 500;
+pub const STEPS: u32 = 800;
 
 /// The seeds that the suite plays: a few, or the one that `SEED` names, to play it again.
 pub fn seeds() -> Vec<u64> {

@@ -114,8 +114,8 @@ impl Script {
         }
         match self.dice.below(100) {
             0..25 => self.enqueue(),
-            25..50 => self.claim(),
-            50..74 => self.settle(),
+            25..42 => self.claim(),
+            42..74 => self.settle(),
             74..81 => self.extend(),
             81..87 => self.cancel(),
             87..93 => Step::Redrive(self.job(), self.dice.chance(30)),
@@ -263,7 +263,7 @@ impl Script {
     }
 
     fn report(&mut self) -> Report {
-        if self.dice.chance(15) {
+        if self.dice.chance(20) {
             return Report::Released;
         }
         let class = match self.dice.below(100) {
@@ -290,7 +290,7 @@ impl Script {
     }
 
     fn cancel(&mut self) -> Step {
-        let id = if self.dice.chance(50) { self.lease().job_id } else { self.job() };
+        let id = if self.dice.chance(60) { self.lease().job_id } else { self.job() };
         Step::Cancel(id, self.on_dead())
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::destination::RateLimit;
-use crate::job::{Cause, Leased, NewJob, Pending, Priority, Request};
+use crate::job::{Cause, JobId, Leased, NewJob, Pending, Priority, Request};
 use crate::lifecycle::{self, SettleResult};
 use crate::store::Lease;
 use uuid::Uuid;

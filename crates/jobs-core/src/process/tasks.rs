@@ -42,21 +42,35 @@ impl Drop for End {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    /// The process must go down soon; a test that waits this long has failed.
+    async fn goes_down(shutdown: &Shutdown) -> bool {
+        tokio::time::timeout(Duration::from_secs(10), shutdown.wait()).await.is_ok() && shutdown.has_failed()
+    }
 
     #[tokio::test]
     async fn a_task_that_ends_early_takes_the_process_down() {
         let shutdown = Shutdown::new();
         supervise("sweeper", &shutdown, async {});
-        shutdown.wait().await;
-        assert!(shutdown.has_failed());
+        assert!(goes_down(&shutdown).await);
     }
 
     #[tokio::test]
     async fn a_task_that_panics_takes_the_process_down() {
         let shutdown = Shutdown::new();
         supervise("sweeper", &shutdown, async { panic!("as the test asks") });
-        shutdown.wait().await;
+        assert!(goes_down(&shutdown).await);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_while_draining_is_a_failure_too() {
+        let shutdown = Shutdown::new();
+        shutdown.trigger();
+        let task = supervise("sweeper", &shutdown, async { panic!("as the test asks") });
+        assert!(task.await.is_err());
         assert!(shutdown.has_failed());
     }
 

@@ -50,3 +50,24 @@ impl StoreUnderTest for Restarting {
 }
 
 jobs_core::conformance_suite!(restarting_memory, Restarting::default());
+
+#[test]
+fn the_suite_runs_every_clause_there_is() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance");
+    let suite = std::fs::read_to_string(format!("{folder}.rs")).unwrap();
+    let mut clauses = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for declared in source.split("pub async fn ").skip(1) {
+            let (name, rest) = declared.split_at(declared.find(['(', '<']).unwrap());
+            let signature = rest.split('{').next().unwrap();
+            let is_clause =
+                signature.contains("under_test: &") && !signature.contains("self") && name != "differential";
+            if is_clause && !signature.contains("->") {
+                clauses += 1;
+                assert!(suite.contains(&format!(" {name},")), "the suite forgets {name}");
+            }
+        }
+    }
+    assert!(clauses > 100, "only {clauses} clauses were found");
+}

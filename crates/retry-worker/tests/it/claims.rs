@@ -53,15 +53,17 @@ async fn no_more_calls_are_in_flight_than_the_limit() {
 }
 
 #[tokio::test]
-async fn a_busy_worker_does_not_claim_job_by_job() {
-    let destination = Destination::always(fine()).await;
+async fn a_busy_worker_neither_claims_nor_reports_job_by_job() {
+    // Calls of different length, so that they end one by one.
+    let length = |number: usize| Duration::from_micros(50_000 + 777 * (number % 64) as u64);
+    let destination = Destination::start(move |_, number| Reaction::Slow(length(number), answer(200, ""))).await;
     let gateway = Gateway::start().await;
-    let _worker = Worker::with(&gateway, |config| config.concurrency = 64);
+    let _worker = Worker::with(&gateway, |config| config.concurrency = 128);
     gateway.grant((1..=2_000).map(|job| lease(job, &destination.url("/"))));
     gateway.settled(2_000).await;
     let heard = gateway.heard();
-    assert!(heard.claims.len() < 500, "{} claims for 2,000 jobs", heard.claims.len());
-    assert!(heard.offered.len() < 500, "{} reports for 2,000 jobs", heard.offered.len());
+    assert!(heard.claims.len() <= 500, "{} claims for 2,000 jobs", heard.claims.len());
+    assert!(heard.offered.len() <= 500, "{} reports for 2,000 jobs", heard.offered.len());
 }
 
 #[tokio::test]

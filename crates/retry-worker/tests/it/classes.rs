@@ -200,6 +200,24 @@ async fn a_refusal_stands_though_its_body_breaks_off_unless_a_rule_looks_into_it
 }
 
 #[tokio::test]
+async fn a_refusal_that_comes_before_the_payload_was_read_counts() {
+    let server = Server::start(|mut stream| async move {
+        stream.readable().await.unwrap();
+        write(&mut stream, &answer(413, "too large")).await.unwrap();
+        // It goes on existing, and never reads.
+        std::future::pending().await
+    })
+    .await;
+    let gateway = Gateway::start().await;
+    let _worker = Worker::start(&gateway);
+    let mut big = lease(1, &format!("http://{}/", server.address));
+    big.payload = Some("x".repeat(16 * 1024 * 1024));
+    let outcome = gateway.attempt(big).await;
+    assert_class(&outcome, Class::JobFail, false);
+    assert_eq!((outcome.status, outcome.response.unwrap().body.as_deref()), (Some(413), Some("too large")));
+}
+
+#[tokio::test]
 async fn a_tls_refusal_is_suspect_and_known() {
     // A fatal alert, "handshake failure"; and a server that knows no TLS at all.
     let alert = Server::start(|mut stream| async move {

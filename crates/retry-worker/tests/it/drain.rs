@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::support::destination::{Destination, Full, Reaction};
 use crate::support::gateway::{Failure, Gateway};
-use crate::support::http::{Server, answer, read_request, write};
+use crate::support::http::answer;
 use crate::support::lease::lease;
 use crate::support::{Worker, until};
 
@@ -27,24 +27,14 @@ async fn an_idle_worker_drops_its_claim_and_ends() {
 async fn calls_in_flight_end_and_are_reported_and_what_is_unsent_is_released() {
     let full = Full::start().await;
     let (open, gate) = watch::channel(false);
-    let (arrived, mut seen) = watch::channel(false);
-    let destination = Server::start(move |mut stream| {
-        let (mut gate, arrived) = (gate.clone(), arrived.clone());
-        async move {
-            read_request(&mut stream).await.unwrap();
-            arrived.send_replace(true);
-            gate.wait_for(|open| *open).await.unwrap();
-            write(&mut stream, &answer(200, "")).await.unwrap();
-        }
-    })
-    .await;
+    let destination = Destination::gated(gate, Reaction::Answer(answer(200, ""))).await;
     let gateway = Gateway::start().await;
     let worker = Worker::start(&gateway);
     // The second is still connecting, and its connection will not come about.
     let mut connecting = lease(2, &format!("http://{}/", full.address));
     connecting.request.timeout_ms = 1_500;
-    gateway.grant([lease(1, &format!("http://{}/", destination.address)), connecting]);
-    seen.wait_for(|seen| *seen).await.unwrap();
+    gateway.grant([lease(1, &destination.url("/")), connecting]);
+    until("the request", || (destination.requests().len() == 1).then_some(())).await;
     worker.shutdown.trigger();
     let unready = async {
         while reqwest::get(format!("http://{}/readyz", worker.address)).await.unwrap().status().as_u16() != 503 {
@@ -53,7 +43,7 @@ async fn calls_in_flight_end_and_are_reported_and_what_is_unsent_is_released() {
     };
     tokio::time::timeout(Duration::from_secs(10), unready).await.expect("a draining worker is not ready");
     until("heartbeats go on", || (gateway.heard().heartbeats.len() >= 2).then_some(())).await;
-    gateway.grant([lease(3, &format!("http://{}/", destination.address))]);
+    gateway.grant([lease(3, &destination.url("/"))]);
     open.send_replace(true);
     let shutdown = worker.shutdown.clone();
     worker.stop().await;

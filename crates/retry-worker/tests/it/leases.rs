@@ -8,12 +8,16 @@ use tokio::sync::watch;
 
 use crate::support::destination::{Destination, Full, Reaction};
 use crate::support::gateway::{Failure, Gateway};
-use crate::support::http::{Server, answer, read_request, write};
+use crate::support::http::answer;
 use crate::support::lease::lease;
 use crate::support::{Worker, until};
 
 fn key(lease: &WireLease) -> LeaseKey {
     LeaseKey { job_id: lease.job_id, epoch: lease.epoch }
+}
+
+fn fine() -> Reaction {
+    Reaction::Answer(answer(200, ""))
 }
 
 /// The whole of what a connection brings until it is closed.
@@ -26,7 +30,7 @@ async fn everything(full: &mut Full) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_lease_that_is_about_to_end_is_released_and_not_sent() {
-    let destination = Destination::always(Reaction::Answer(answer(200, ""))).await;
+    let destination = Destination::always(fine()).await;
     let gateway = Gateway::start().await;
     let _worker = Worker::start(&gateway);
     let mut short = lease(1, &destination.url("/"));
@@ -47,7 +51,7 @@ async fn a_lease_lost_while_connecting_is_neither_sent_nor_reported() {
     let _worker = Worker::start(&gateway);
     let lost = lease(1, &format!("http://{}/", full.address));
     let mut empty = lease(2, &format!("http://{}/", full.address));
-    empty.payload = None;
+    (empty.request.method, empty.payload) = ("GET".to_owned(), None);
     gateway.heard().extended.lost = vec![key(&lost), key(&empty)];
     gateway.grant([lost.clone(), empty]);
     let told = || gateway.heard().heartbeats.iter().position(|beat| beat.holding.contains(&key(&lost)));
@@ -63,7 +67,7 @@ async fn a_lease_lost_while_connecting_is_neither_sent_nor_reported() {
 #[tokio::test]
 async fn what_has_not_been_sent_to_a_held_destination_is_released() {
     let mut full = Full::start().await;
-    let other = Destination::always(Reaction::Answer(answer(200, ""))).await;
+    let other = Destination::always(fine()).await;
     let gateway = Gateway::start().await;
     let _worker = Worker::start(&gateway);
     let mut held = lease(1, &format!("http://{}/", full.address));
@@ -83,11 +87,11 @@ async fn what_has_not_been_sent_to_a_held_destination_is_released() {
 async fn a_cancelled_lease_is_released_unless_it_was_sent() {
     let mut full = Full::start().await;
     let (open, closed) = watch::channel(false);
-    let destination = holding(closed).await;
+    let destination = Destination::gated(closed, fine()).await;
     let gateway = Gateway::start().await;
     let _worker = Worker::start(&gateway);
     let unsent = lease(1, &format!("http://{}/", full.address));
-    let sent = lease(2, &format!("http://{}/", destination.address));
+    let sent = lease(2, &destination.url("/"));
     gateway.heard().extended.cancel = vec![key(&unsent), key(&sent)];
     gateway.grant([unsent.clone(), sent]);
     let told = || gateway.heard().heartbeats.iter().position(|beat| beat.holding.contains(&key(&unsent)));
@@ -100,26 +104,13 @@ async fn a_cancelled_lease_is_released_unless_it_was_sent() {
     assert_eq!(outcomes[1].class, WireClass::Attempted(Class::Ok));
 }
 
-/// Answers 200 once the gate is open.
-async fn holding(gate: watch::Receiver<bool>) -> Server {
-    Server::start(move |mut stream| {
-        let mut gate = gate.clone();
-        async move {
-            read_request(&mut stream).await.unwrap();
-            gate.wait_for(|open| *open).await.unwrap();
-            write(&mut stream, &answer(200, "late")).await.unwrap();
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_success_is_reported_though_its_lease_was_lost_meanwhile() {
     let (open, closed) = watch::channel(false);
-    let destination = holding(closed).await;
+    let destination = Destination::gated(closed, fine()).await;
     let gateway = Gateway::start().await;
     let _worker = Worker::start(&gateway);
-    let late = lease(1, &format!("http://{}/", destination.address));
+    let late = lease(1, &destination.url("/"));
     gateway.heard().extended.lost = vec![key(&late)];
     gateway.grant([late.clone()]);
     let listed = || gateway.heard().heartbeats.iter().any(|beat| beat.holding.contains(&key(&late)));
@@ -134,11 +125,11 @@ async fn a_success_is_reported_though_its_lease_was_lost_meanwhile() {
 #[tokio::test]
 async fn every_heartbeat_lists_all_that_is_held() {
     let (open, closed) = watch::channel(false);
-    let (slow, fast) = (holding(closed).await, Destination::always(Reaction::Answer(answer(200, ""))).await);
+    let (slow, fast) = (Destination::gated(closed, fine()).await, Destination::always(fine()).await);
     let gateway = Gateway::start().await;
     gateway.heard().failures.insert("settle", Failure::Status(503));
     let worker = Worker::start(&gateway);
-    let in_flight = lease(1, &format!("http://{}/", slow.address));
+    let in_flight = lease(1, &slow.url("/"));
     let unreported = lease(2, &fast.url("/"));
     gateway.grant([in_flight.clone(), unreported.clone()]);
     until("the report is offered", || (!gateway.heard().offered.is_empty()).then_some(())).await;
@@ -163,14 +154,14 @@ async fn every_heartbeat_lists_all_that_is_held() {
 async fn without_heartbeats_a_lease_ends_unsent_and_calls_under_way_go_on() {
     let mut full = Full::start().await;
     let (open, closed) = watch::channel(false);
-    let slow = holding(closed).await;
+    let slow = Destination::gated(closed, fine()).await;
     let gateway = Gateway::start().await;
     gateway.heard().failures.insert("extend", Failure::LoseAnswer);
     let _worker = Worker::start(&gateway);
     // Connecting takes longer than what is left of the lease.
     let mut connecting = lease(1, &format!("http://{}/", full.address));
     connecting.lease_ms = 1_000;
-    gateway.grant([connecting, lease(2, &format!("http://{}/", slow.address))]);
+    gateway.grant([connecting, lease(2, &slow.url("/"))]);
     until("two heartbeats", || (gateway.heard().heartbeats.len() >= 2).then_some(())).await;
     assert!(everything(&mut full).await.is_empty());
     open.send_replace(true);

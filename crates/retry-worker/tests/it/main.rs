@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod answers;
-mod bench;
 mod claims;
 mod classes;
 mod drain;

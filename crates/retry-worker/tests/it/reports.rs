@@ -2,6 +2,7 @@
 
 use jobs_core::outcome::Class;
 use jobs_core::protocol::WireClass;
+use tokio::sync::watch;
 
 use crate::support::destination::{Destination, Reaction};
 use crate::support::gateway::{Failure, Gateway};
@@ -84,18 +85,20 @@ async fn long_answers_are_reported_in_batches_of_bounded_size() {
 }
 
 #[tokio::test]
-async fn a_worker_survives_the_gateways_restart_with_its_outcomes() {
-    let destination = Destination::always(Reaction::Answer(answer(503, "API 2 is down"))).await;
+async fn what_ended_while_no_gateway_was_there_is_reported_to_the_next() {
+    let (open, closed) = watch::channel(false);
+    let destination = Destination::gated(closed, Reaction::Answer(answer(503, "API 2 is down"))).await;
     let gateway = Gateway::start().await;
-    for verb in ["claim", "extend", "settle"] {
-        gateway.heard().failures.insert(verb, Failure::Status(503));
-    }
     let _worker = Worker::start(&gateway);
-    gateway.heard().failures.remove("claim");
-    gateway.grant([lease(1, &destination.url("/"))]);
-    until("an offer", || (!gateway.heard().offered.is_empty()).then_some(())).await;
-    gateway.heard().failures.clear();
-    let outcomes = gateway.settled(1).await;
-    assert_eq!(outcomes[0].class, WireClass::Attempted(Class::Overload));
-    assert_eq!(outcomes[0].response.as_ref().unwrap().body.as_deref(), Some("API 2 is down"));
+    gateway.grant((1..=3).map(|job| lease(job, &destination.url("/"))));
+    until("the requests", || (destination.requests().len() == 3).then_some(())).await;
+    let address = gateway.kill();
+    open.send_replace(true);
+    let gateway = Gateway::start_at(address).await;
+    for outcome in gateway.settled(3).await {
+        assert_eq!(outcome.class, WireClass::Attempted(Class::Overload));
+        assert_eq!(outcome.response.unwrap().body.as_deref(), Some("API 2 is down"));
+    }
+    until("it claims again", || (!gateway.heard().claims.is_empty()).then_some(())).await;
+    assert_eq!(destination.requests().len(), 3);
 }

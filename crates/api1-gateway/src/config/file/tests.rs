@@ -201,6 +201,12 @@ fn a_header_must_be_one_that_can_be_sent_and_is_not_ours() {
 }
 
 #[test]
+fn a_header_that_servers_refuse_for_its_length_is_told() {
+    let mistakes = mistakes_of(&format!("headers = {{ A = '{}' }}", "a".repeat(8_001)));
+    assert_eq!(mistakes, ["f:3:17: destinations.a.headers.A: a header value must have at most 8000 bytes"]);
+}
+
+#[test]
 fn a_secret_header_needs_a_source_that_is_there_and_is_never_repeated() {
     assert_mistakes(&[
         ("headers = { A = { env = 'UNSET' } }", "17 headers.A: environment variable UNSET is not set or empty"),
@@ -348,6 +354,10 @@ fn a_file_that_is_not_toml_is_told_with_what_else_is_surely_wrong() {
 
 #[test]
 fn what_a_broken_file_seems_to_lack_is_no_mistake() {
-    let (_, mistakes) = read_file("default = 'b'\n= 5\n[destinations.b]\nurl = 'http://h'");
-    assert!(mistakes.len() == 1 && mistakes[0].starts_with("f:2:1: not TOML: "), "{mistakes:#?}");
+    let hidden = "default = 'b'\n[destinations.a]\nurl = 'http://h'\nx = '''\n[destinations.b]\nurl = \"http://h\"";
+    let (_, mistakes) = read_file(hidden);
+    let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.split(": ").nth(1).unwrap()).collect();
+    assert_eq!(keys, ["destinations.a.x", "not TOML"], "{mistakes:#?}");
+    let (_, mistakes) = read_file("[destinations.a]\nurl = 'http://h'\n[destinations b]\nurl = 'http://h'\nulr = 1");
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with("f:3:14: not TOML: "), "{mistakes:#?}");
 }

@@ -103,6 +103,9 @@ impl<'a> Batch<'a> {
 
     fn one_row(&self, sql: &str, key: impl Params) -> Result<Option<Row>> {
         let names = &self.known.names;
-        self.conn.prepare_cached(sql)?.query_row(key, |found| row::decode(found, |number| names.name(number))).optional()
+        self.conn
+            .prepare_cached(sql)?
+            .query_row(key, |found| row::decode(found, |number| names.name(number)))
+            .optional()
     }
 }

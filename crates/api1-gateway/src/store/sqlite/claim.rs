@@ -6,6 +6,8 @@
 //! index, by the outage that made them wait; outages with jobs left are few, because these jobs go before all others of
 //! their priority once released. So a recovery rewrites no row: the two lists are merged here.
 
+use std::collections::BTreeSet;
+
 use jobs_core::job::{JobId, Priority, WorkerId};
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, Claiming};
@@ -22,6 +24,9 @@ use super::request;
 const MAX_PASSED_OVER: usize = 2_000;
 /// Where the search for priorities begins.
 const ABOVE_ALL: i64 = Priority::MAX.level() as i64 + 1;
+
+/// Where the search for outages begins.
+const BEFORE_ALL: i64 = -1;
 
 const NEXT_PRIORITY: &str = "SELECT priority FROM job
     WHERE state = 0 AND destination = ?1 AND head = 1 AND priority < ?2 ORDER BY priority DESC LIMIT 1";
@@ -82,6 +87,7 @@ struct Candidate {
 /// What became of a candidate.
 enum Taken {
     Leased,
+    PassedOver,
     /// It was corrupt, and is dead: the next job of its ordering key may be the next of all.
     Died,
     /// No epoch can be issued at the moment.
@@ -95,7 +101,7 @@ impl Search<'_, '_> {
             below = priority;
             for candidate in self.candidates(priority)? {
                 match self.take(candidate.seq)? {
-                    Taken::Leased => {}
+                    Taken::Leased | Taken::PassedOver => {}
                     Taken::Died => {
                         below = ABOVE_ALL;
                         break;
@@ -123,14 +129,17 @@ impl Search<'_, '_> {
     /// The next jobs of one priority, as many as are wanted.
     fn candidates(&mut self, priority: i64) -> Result<Vec<Candidate>> {
         let mut candidates = self.list(DUE, priority, self.now.wall.as_millis())?;
-        let mut outage = -1;
+        let mut outage = BEFORE_ALL;
         while let Some(next) = self.next_outage(priority, outage)? {
             outage = next;
             candidates.extend(self.list(RELEASED, priority, outage)?);
         }
         candidates.sort_unstable();
+        if outage == BEFORE_ALL {
+            return Ok(candidates);
+        }
         // A released job may be due by its own time as well: its earlier place counts.
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         candidates.retain(|candidate| seen.insert(candidate.seq));
         candidates.truncate(self.wanted());
         Ok(candidates)
@@ -183,7 +192,11 @@ impl Search<'_, '_> {
             begun: self.grant.begun,
             ok_begun: self.grant.ok_begun,
         };
-        lifecycle::claim(&mut row.job, &claiming, self.now.wall).expect("only claimable jobs are selected");
+        if lifecycle::claim(&mut row.job, &claiming, self.now.wall).is_err() {
+            // Its index entry says otherwise than its row: something rotted. Whoever waits behind it is not held up.
+            self.gave_up = true;
+            return Ok(Taken::PassedOver);
+        }
         self.batch.save(&row, was)?;
         self.batch.known.epochs.issued(epoch);
         self.begin_lease(row.job.id, &claiming);

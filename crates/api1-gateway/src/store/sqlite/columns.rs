@@ -192,7 +192,9 @@ mod tests {
 
     #[test]
     fn a_duration_is_read_back_as_it_was_written() {
-        for written in [Duration::ZERO, Duration::from_nanos(1_234_567_891), Duration::from_secs(9_000_000_000), Duration::MAX] {
+        for written in
+            [Duration::ZERO, Duration::from_nanos(1_234_567_891), Duration::from_secs(9_000_000_000), Duration::MAX]
+        {
             assert_eq!(duration(nanos(written)), written);
         }
     }

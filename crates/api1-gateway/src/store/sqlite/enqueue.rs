@@ -18,7 +18,8 @@ use super::row::Row;
 
 /// What enqueueing `jobs` may write.
 pub(super) fn cost(jobs: &[NewJob]) -> Cost {
-    let headers = |job: &NewJob| job.request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let headers =
+        |job: &NewJob| job.request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     Cost { jobs: jobs.len(), bytes: jobs.iter().map(|job| job.request.body.len() + headers(job)).sum() }
 }
 

@@ -32,10 +32,7 @@ pub(super) enum Fate {
 
 impl Fate {
     pub(super) fn of(error: &Error) -> Fate {
-        match error {
-            Error::SqliteFailure(failure, _) if is_out_of_space(failure) => Fate::Full(error.to_string()),
-            _ => Fate::Unknown,
-        }
+        if error.sqlite_error().is_some_and(is_out_of_space) { Fate::Full(error.to_string()) } else { Fate::Unknown }
     }
 }
 

@@ -72,7 +72,8 @@ impl Known {
 
 fn load_leases(conn: &Connection, names: &Names, now: Mono) -> Result<LeaseTable> {
     let mut leases = LeaseTable::default();
-    let mut statement = conn.prepare("SELECT id, epoch, worker, destination, cancel_requested FROM job WHERE state = 1")?;
+    let mut statement =
+        conn.prepare("SELECT id, epoch, worker, destination, cancel_requested FROM job WHERE state = 1")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let mut columns = Reader::new(row);

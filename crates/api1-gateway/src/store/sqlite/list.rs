@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use jobs_core::job::StateName;
+use jobs_core::job::{Job, StateName};
 use jobs_core::process::clock;
 use jobs_core::store::{Filter, Page};
 use rusqlite::types::ValueRef;
@@ -30,6 +30,10 @@ static BY_SEQ: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE s
 
 /// See [`jobs_core::store::JobStore::list`].
 pub(super) fn list(conn: &Connection, filter: &Filter, below: Option<u64>, limit: u32) -> Result<Page> {
+    list_until(conn, filter, below, limit, clock::instant() + PAGE_TIME)
+}
+
+fn list_until(conn: &Connection, filter: &Filter, below: Option<u64>, limit: u32, until: Instant) -> Result<Page> {
     let destination = match &filter.destination {
         Some(name) => match destination_number(conn, name)? {
             Some(number) => Some(number),
@@ -41,23 +45,17 @@ pub(super) fn list(conn: &Connection, filter: &Filter, below: Option<u64>, limit
     let (first, last): (Option<i64>, Option<i64>) = conn.query_row(outermost, [], |row| row.try_into())?;
     let (Some(first), Some(last)) = (first, last) else { return Ok(Page::default()) };
     let below = below.map_or(i64::MAX, |below| i64::try_from(below).unwrap_or(i64::MAX));
-    let mut walk = Walk {
-        conn,
-        filter,
-        destination,
-        source: Source::choose(conn, filter.state)?,
-        position: below.min(last + 1),
-        first,
-        limit: limit.clamp(1, MAX_PAGE) as usize,
-        until: clock::instant() + PAGE_TIME,
-        page: Page::default(),
-    };
+    let source = Source::choose(conn, filter.state)?;
+    let limit = limit.clamp(1, MAX_PAGE) as usize;
+    let position = below.min(last + 1);
+    let mut walk = Walk { conn, filter, destination, source, position, first, limit, until, jobs: Vec::new() };
     match walk.run() {
         // The writer needs the log: the page ends here.
-        Err(error) if is_interrupted(&error) => walk.page.next = Some(walk.position.cast_unsigned()),
+        Err(error) if is_interrupted(&error) => {}
         ended => ended?,
     }
-    Ok(walk.page)
+    let next = (walk.position > first).then_some(walk.position.cast_unsigned());
+    Ok(Page { jobs: walk.jobs, next })
 }
 
 /// Where the jobs of a page are looked for.
@@ -104,27 +102,38 @@ struct Walk<'a> {
     first: i64,
     limit: usize,
     until: Instant,
-    page: Page,
+    jobs: Vec<Job>,
 }
 
 impl Walk<'_> {
+    /// Looks at some jobs at least, so that a list comes to its end also where each page has no time.
     fn run(&mut self) -> Result<()> {
         while self.position > self.first {
             let (stretch, end) = self.stretch()?;
             for seq in stretch {
-                if self.page.jobs.len() == self.limit || clock::instant() >= self.until {
-                    self.page.next = Some(self.position.cast_unsigned());
+                if self.jobs.len() == self.limit {
                     return Ok(());
                 }
                 if self.has_text(seq)? {
                     let mut find = self.conn.prepare_cached(&BY_SEQ)?;
-                    self.page.jobs.push(find.query_row([seq], |found| decode(self.conn, found))?.job);
+                    self.jobs.push(find.query_row([seq], |found| decode(self.conn, found))?.job);
                 }
                 self.position = seq;
+                if self.is_over() {
+                    return Ok(());
+                }
             }
             self.position = end;
+            if self.is_over() {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    /// Whether the time for this page is.
+    fn is_over(&self) -> bool {
+        clock::instant() >= self.until
     }
 
     /// The next jobs whose state and destination fit, and where the jobs after them begin.
@@ -162,5 +171,68 @@ impl Walk<'_> {
             }
             Ok(false)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs_core::conformance::rig::api2;
+    use jobs_core::job::{JobId, NewJob, Priority, Request};
+    use jobs_core::lifecycle;
+    use jobs_core::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::super::row::Row;
+    use super::super::{request, schema};
+    use super::*;
+
+    const JOBS: u64 = 30;
+
+    /// A database of jobs whose bodies are "odd" and "even".
+    fn database() -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&conn, Timestamp::default()).unwrap();
+        conn.execute("INSERT INTO destination VALUES (1, 'api2')", []).unwrap();
+        for seq in 1..=JOBS {
+            let body = if seq % 2 == 0 { "even" } else { "odd" };
+            let new = NewJob {
+                id: JobId(Uuid::from_u128(u128::from(seq))),
+                destination: api2(),
+                request: Request { body: body.into(), ..Request::default() },
+                idempotency: None,
+                run_at: Timestamp::default(),
+                expires_after: None,
+                priority: Priority::default(),
+                ordering_key: None,
+                max_attempts: None,
+                traceparent: None,
+                redriven_from: None,
+            };
+            let (job, sent) = lifecycle::enqueue(new, seq, Timestamp::default());
+            row::insert(&conn, &Row { job, destination: 1, blocks: false }, true).unwrap();
+            request::insert(&conn, seq as i64, &sent).unwrap();
+        }
+        conn
+    }
+
+    #[test]
+    fn a_list_whose_pages_have_no_time_comes_to_its_end_all_the_same() {
+        let conn = database();
+        let over = clock::instant();
+        for (state, text) in [(None, None), (Some(StateName::Pending), None), (None, Some("even".to_owned()))] {
+            let wanted = if text.is_some() { JOBS / 2 } else { JOBS };
+            let filter = Filter { state, text, destination: Some(api2()) };
+            let (mut found, mut pages, mut below) = (Vec::new(), 0, None);
+            loop {
+                let page = list_until(&conn, &filter, below, 10, over).unwrap();
+                found.extend(page.jobs.into_iter().map(|job| job.seq));
+                pages += 1;
+                let Some(next) = page.next else { break };
+                assert!(below.is_none_or(|below| next < below), "a page goes on where the one before ended");
+                below = Some(next);
+            }
+            assert_eq!(found.len() as u64, wanted, "{filter:?}");
+            assert!(found.is_sorted_by(|one, other| one > other) && pages as u64 >= wanted, "{pages} pages: {found:?}");
+        }
     }
 }

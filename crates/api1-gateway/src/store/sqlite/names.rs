@@ -65,5 +65,6 @@ pub(super) fn read_name(row: &rusqlite::Row<'_>) -> Result<DestinationName> {
 
 /// A name as it was stored.
 pub(super) fn parse_name(text: &str) -> Result<DestinationName> {
-    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+    text.parse()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
 }

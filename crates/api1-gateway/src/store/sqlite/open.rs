@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jobs_core::store::StoreError;
 use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
 use super::checkpoint::BUSY_TIMEOUT;
@@ -32,7 +33,9 @@ pub(super) enum OpenError {
     InUse(PathBuf),
     #[error("it is not a database of this program")]
     Foreign,
-    #[error("it was written by a newer version (schema {found}, this version knows {known}): start that version, or restore a backup")]
+    #[error(
+        "it was written by a newer version (schema {found}, this version knows {known}): start that version, or restore a backup"
+    )]
     Newer { found: u32, known: u32 },
     #[error("schema step {0} is not the one this version knows: start the version that wrote it, or restore a backup")]
     Changed(u32),
@@ -100,20 +103,28 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let conn = Connection::open_with_flags(path, flags)?;
     check_owner(&conn)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    // After a failed sync nothing must be copied from the log into the database any more, least of all in passing.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    configure(&conn, STATEMENTS)?;
     set(&conn, "journal_mode", "WAL", "wal")?;
     set(&conn, "synchronous", "FULL", "2")?;
     set(&conn, "mmap_size", "0", "0")?;
     set(&conn, "wal_autocheckpoint", "0", "0")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")?;
     if is_new {
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         File::open(parent(path))?.sync_all()?;
     }
     Ok(conn)
+}
+
+/// What the writer's connection and the readers' have in common.
+pub(super) fn configure(conn: &Connection, statements: usize) -> rusqlite::Result<()> {
+    conn.set_prepared_statement_cache_capacity(statements);
+    // A statement keeps its plan whatever is bound to it. SQLite would else plan many of them anew at each use, since the
+    // values might suit another index; ours are written for the one they name.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // After a failed sync nothing must be copied from the log into the database any more, least of all in passing.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")
 }
 
 /// Refuses a file of another program before anything is changed in it.
@@ -126,11 +137,10 @@ fn check_owner(conn: &Connection) -> Result<(), OpenError> {
 /// Sets a pragma and reads it back: some file systems cannot do what is asked, and SQLite then does something else.
 fn set(conn: &Connection, setting: &'static str, value: &str, wanted: &'static str) -> Result<(), OpenError> {
     conn.pragma_update(None, setting, value)?;
-    let found = conn.pragma_query_value(None, setting, |row| {
-        Ok(match row.get_ref(0)? {
-            rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-            text => String::from_utf8_lossy(text.as_bytes().unwrap_or_default()).into_owned(),
-        })
-    })?;
+    let found = match conn.pragma_query_value(None, setting, |row| row.get(0))? {
+        Value::Integer(number) => number.to_string(),
+        Value::Text(text) => text,
+        Value::Null | Value::Real(_) | Value::Blob(_) => String::new(),
+    };
     if found == wanted { Ok(()) } else { Err(OpenError::Setting { setting, wanted, found }) }
 }

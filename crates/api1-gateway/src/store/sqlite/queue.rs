@@ -225,7 +225,7 @@ impl Waiting {
                 let is_first = cost == Cost::default();
                 let has_room = checkpoint::log_bytes(with) <= room;
                 let has_share = admitted.is_empty() || (with.jobs <= MAX_JOBS && with.bytes <= MAX_BYTES);
-                if !is_first && !(has_room && has_share) {
+                if !(is_first || has_room && has_share) {
                     break;
                 }
                 cost = with;
@@ -293,8 +293,7 @@ mod tests {
             waiting.claims.push_back(entry("claim", 500, &noted));
             waiting.settles.push_back(entry("settle", 500, &noted));
         }
-        let expected =
-            [(vec!["settle", "settle", "enqueue", "claim"], true), (vec!["enqueue", "claim"], true)];
+        let expected = [(vec!["settle", "settle", "enqueue", "claim"], true), (vec!["enqueue", "claim"], true)];
         assert_eq!(batches(waiting, &noted, u64::MAX), expected);
     }
 

@@ -13,10 +13,13 @@ use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::error::is_interrupted;
+use super::open::configure;
 use super::queue::Queue;
 
 /// Queries at a time. They share two cores with everything else.
 const CONNECTIONS: usize = 4;
+/// More statements than there are queries.
+const STATEMENTS: usize = 32;
 /// No query is in the log for longer.
 const MAX_QUERY: Duration = Duration::from_millis(50);
 /// SQLite's own steps between two looks at the time: some tens of microseconds.
@@ -40,8 +43,9 @@ impl Readers {
         for _ in 0..CONNECTIONS {
             let conn = Connection::open_with_flags(path, flags)?;
             conn.busy_timeout(BUSY_TIMEOUT)?;
-            conn.execute_batch("PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;")?;
-            conn.set_prepared_statement_cache_capacity(32);
+            configure(&conn, STATEMENTS)?;
+            conn.pragma_update(None, "mmap_size", 0)?;
+            conn.pragma_update(None, "query_only", true)?;
             idle.push(conn);
         }
         let interrupts = idle.iter().map(Connection::get_interrupt_handle).collect();
@@ -116,5 +120,31 @@ impl Drop for Lent<'_> {
         if !self.readers.permits.is_closed() {
             self.readers.lock().extend(self.conn.take());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs_core::conformance::rig::BEGIN;
+    use jobs_core::store::JobStore;
+
+    use super::super::SqliteStore;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_takes_too_long_is_stopped_and_the_next_one_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("jobs.db"), BEGIN).unwrap();
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+        for _ in 0..=CONNECTIONS {
+            let begun = clock::instant();
+            let stopped = store.readers.read(|conn| conn.query_row(endless, [], |row| row.get::<_, i64>(0))).await;
+            assert!(
+                matches!(&stopped, Err(StoreError::Unusable(reason)) if reason.contains("interrupted")),
+                "{stopped:?}"
+            );
+            assert!(begun.elapsed() < 40 * MAX_QUERY);
+        }
+        assert_eq!(store.stats().await.unwrap().accepted, 0);
     }
 }

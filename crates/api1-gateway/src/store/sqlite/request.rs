@@ -24,7 +24,10 @@ pub(super) fn read(conn: &Connection, seq: i64) -> Result<Option<Request>> {
             method: columns.text_or_null()?,
             path: columns.text_or_null()?,
             content_type: columns.text_or_null()?,
-            headers: columns.text_or_null()?.map(|json| serde_json::from_str(&json).unwrap_or_default()).unwrap_or_default(),
+            headers: columns
+                .text_or_null()?
+                .map(|json| serde_json::from_str(&json).unwrap_or_default())
+                .unwrap_or_default(),
             body: columns.bytes()?,
         })
     });

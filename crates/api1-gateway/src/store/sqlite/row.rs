@@ -50,7 +50,8 @@ impl Row {
 
     /// To be called where the job may just have died: whether it blocks is decided now, by the policy of this moment.
     pub(super) fn decide_blocking(&mut self, policy: &Policy) {
-        self.blocks = self.is_dead() && self.job.ordering_key.is_some() && policy.ordering_on_dead == OrderingOnDead::Block;
+        self.blocks =
+            self.is_dead() && self.job.ordering_key.is_some() && policy.ordering_on_dead == OrderingOnDead::Block;
     }
 
     pub(super) fn place(&self) -> Option<Place> {
@@ -70,19 +71,57 @@ impl Row {
 
 /// The columns that a change writes, all of them each time: SQLite rewrites the whole row anyway.
 const CHANGING: [&str; 34] = [
-    "state", "head", "place", "run_at", "cause", "fail_epoch", "deadline", "finished_at", "dead_reason",
-    "epoch", "worker", "claimed_at", "destination_epoch", "begun", "ok_begun", "cancel_requested",
-    "updated_at", "expires_at", "attempts", "charged", "failures", "failures_epoch", "lost", "overloads",
-    "last_settled", "last_down", "first_suspect", "generation", "generation_floor", "last_epoch", "settled_epoch",
-    "resend_until", "key_generation", "last_error",
+    "state",
+    "head",
+    "place",
+    "run_at",
+    "cause",
+    "fail_epoch",
+    "deadline",
+    "finished_at",
+    "dead_reason",
+    "epoch",
+    "worker",
+    "claimed_at",
+    "destination_epoch",
+    "begun",
+    "ok_begun",
+    "cancel_requested",
+    "updated_at",
+    "expires_at",
+    "attempts",
+    "charged",
+    "failures",
+    "failures_epoch",
+    "lost",
+    "overloads",
+    "last_settled",
+    "last_down",
+    "first_suspect",
+    "generation",
+    "generation_floor",
+    "last_epoch",
+    "settled_epoch",
+    "resend_until",
+    "key_generation",
+    "last_error",
 ];
 
 /// The columns of [`CHANGING`] that a lease fills.
 const LEASE_COLUMNS: usize = 7;
 
 const FIXED: [&str; 11] = [
-    "seq", "id", "destination", "priority", "accepted_at", "ordering_key", "max_attempts", "expires_after",
-    "traceparent", "redriven_from", "checksum",
+    "seq",
+    "id",
+    "destination",
+    "priority",
+    "accepted_at",
+    "ordering_key",
+    "max_attempts",
+    "expires_after",
+    "traceparent",
+    "redriven_from",
+    "checksum",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -91,8 +130,9 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!("INSERT INTO job ({}) VALUES ({})", columns.join(", "), parameters.join(", "))
 });
 
-static UPDATE: LazyLock<String> =
-    LazyLock::new(|| format!("UPDATE job SET {} WHERE seq = ?", CHANGING.map(|column| format!("{column} = ?")).join(", ")));
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    format!("UPDATE job SET {} WHERE seq = ?", CHANGING.map(|column| format!("{column} = ?")).join(", "))
+});
 
 /// `SELECT …` of what [`decode`] reads, then `rest`. The table is named `job`.
 pub(super) fn select(rest: &str) -> String {

@@ -31,7 +31,8 @@ pub(super) fn sweep(batch: &mut Batch<'_>, judge: &dyn Judge, now: Now) -> Resul
         batch.then(Effect::Ended(key));
         lapse(batch, key, judge, now.wall, &mut swept)?;
     }
-    let past = "SELECT seq FROM job WHERE state = 0 AND deadline IS NOT NULL AND deadline <= ? ORDER BY deadline LIMIT ?";
+    let past =
+        "SELECT seq FROM job WHERE state = 0 AND deadline IS NOT NULL AND deadline <= ? ORDER BY deadline LIMIT ?";
     let limit = batch.spend(STEP_LIMIT);
     for seq in find(batch, past, now.wall.as_millis(), limit)? {
         let Some(mut row) = batch.row(seq)? else { continue };
@@ -64,7 +65,8 @@ fn lapse(batch: &mut Batch<'_>, key: LeaseKey, judge: &dyn Judge, now: Timestamp
 /// See [`jobs_core::store::JobStore::purge`]. A key's time begins when its job is purged.
 pub(super) fn purge(batch: &mut Batch<'_>, retention: Retention, now: Timestamp) -> Result<u64> {
     let done = "SELECT seq FROM job WHERE state IN (2, 4) AND finished_at <= ? ORDER BY finished_at LIMIT ?";
-    let dead = "SELECT seq FROM job WHERE state = 3 AND place IS NULL AND finished_at <= ? ORDER BY finished_at LIMIT ?";
+    let dead =
+        "SELECT seq FROM job WHERE state = 3 AND place IS NULL AND finished_at <= ? ORDER BY finished_at LIMIT ?";
     let limit = batch.spend(STEP_LIMIT);
     let mut gone = find(batch, done, before(now, retention.succeeded), limit)?;
     gone.extend(find(batch, dead, before(now, retention.dead), limit - gone.len())?);

@@ -11,10 +11,22 @@ fn given(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn file(name: &str, content: &str) -> String {
-    let path = std::env::temp_dir().join(format!("holdfast-settings-{}-{name}", std::process::id()));
-    std::fs::write(&path, content).unwrap();
-    path.to_str().unwrap().to_owned()
+/// A file that goes when the test ends.
+struct TempFile(String);
+
+impl TempFile {
+    fn new(name: &str, content: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("holdfast-settings-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        TempFile(path.to_str().unwrap().to_owned())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // Left behind if it cannot be removed: the system clears its temporary folder.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 #[test]
@@ -57,8 +69,8 @@ fn a_variable_of_ours_that_nobody_asked_for_is_a_mistake() {
 
 #[test]
 fn a_secret_may_come_from_a_file_and_is_never_shown() {
-    let path = file("secret", "s3cret\n");
-    let mut settings = with(&[("API1_TOKEN_FILE", &path), ("API1_CLIENT_KEYS", "one, two,")]);
+    let file = TempFile::new("secret", "s3cret\n");
+    let mut settings = with(&[("API1_TOKEN_FILE", &file.0), ("API1_CLIENT_KEYS", "one, two,")]);
     assert_eq!(settings.secret("API1_TOKEN"), Some(Secret::new("s3cret".to_owned())));
     let keys = settings.secret_list("API1_CLIENT_KEYS");
     assert_eq!(keys.iter().map(Secret::expose).collect::<Vec<_>>(), ["one", "two"]);
@@ -69,9 +81,13 @@ fn a_secret_may_come_from_a_file_and_is_never_shown() {
 
 #[test]
 fn a_variable_and_its_file_twin_together_or_an_unreadable_or_empty_file_are_mistakes() {
-    let empty = file("empty", "\n");
-    let mut settings =
-        with(&[("API1_A", "x"), ("API1_A_FILE", &empty), ("API1_B_FILE", "/nowhere/at/all"), ("API1_C_FILE", &empty)]);
+    let empty = TempFile::new("empty", "\n");
+    let mut settings = with(&[
+        ("API1_A", "x"),
+        ("API1_A_FILE", &empty.0),
+        ("API1_B_FILE", "/nowhere/at/all"),
+        ("API1_C_FILE", &empty.0),
+    ]);
     assert_eq!(settings.secret("API1_A"), None);
     assert_eq!(settings.secret("API1_B"), None);
     assert_eq!(settings.secret("API1_C"), None);

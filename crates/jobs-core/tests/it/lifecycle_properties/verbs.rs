@@ -35,7 +35,7 @@ pub(super) fn under() -> impl Strategy<Value = Under> {
     prop_oneof![
         6 => Just(Under::Newest),
         3 => any::<Index>().prop_map(Under::Issued),
-        1 => (0u32..5, 0u32..40).prop_map(|(start, counter)| Under::Invented(start, counter)),
+        1 => (0u32..5, 1u32..40).prop_map(|(start, counter)| Under::Invented(start, counter)),
     ]
 }
 

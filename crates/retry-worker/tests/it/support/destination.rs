@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 use super::http::{Request, Server, read_request, write};
 
@@ -23,6 +25,10 @@ pub(crate) enum Reaction {
     Stall(Vec<u8>),
     /// Writes the first bytes, then the second again and again, as long as the client takes them.
     Endless(Vec<u8>, Vec<u8>),
+    /// Takes its time, then answers with these bytes and keeps the connection.
+    Slow(Duration, Vec<u8>),
+    /// Waits until the gate is open, then does that.
+    Wait(watch::Receiver<bool>, Box<Reaction>),
 }
 
 pub(crate) struct Destination {
@@ -50,6 +56,11 @@ impl Destination {
     /// Always reacts the same.
     pub(crate) async fn always(reaction: Reaction) -> Destination {
         Destination::start(move |_, _| reaction.clone()).await
+    }
+
+    /// Reacts to nothing until the gate is open, then always the same.
+    pub(crate) async fn gated(gate: watch::Receiver<bool>, reaction: Reaction) -> Destination {
+        Destination::start(move |_, _| Reaction::Wait(gate.clone(), Box::new(reaction.clone()))).await
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -96,6 +107,14 @@ async fn react(stream: &mut TcpStream, reaction: Reaction) -> bool {
             write(stream, &bytes).await.ok();
             false
         }
+        Reaction::Slow(time, bytes) => {
+            tokio::time::sleep(time).await;
+            write(stream, &bytes).await.is_ok()
+        }
+        Reaction::Wait(mut gate, reaction) => {
+            gate.wait_for(|open| *open).await.unwrap();
+            Box::pin(react(stream, *reaction)).await
+        }
         Reaction::Close => false,
         Reaction::Reset => {
             stream.set_zero_linger().unwrap();
@@ -132,9 +151,7 @@ impl Full {
         let address = listener.local_addr().unwrap();
         let mut queued = Vec::new();
         // The queue holds one or two more than it was asked for; the first connection that hangs shows that it is full.
-        while let Ok(stream) =
-            tokio::time::timeout(std::time::Duration::from_millis(200), TcpStream::connect(address)).await
-        {
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
             queued.push(stream.unwrap());
             assert!(queued.len() < 16, "the queue never fills");
         }

@@ -1,6 +1,7 @@
 //! A gateway that grants what it is told to, keeps what it hears, and fails on command.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jobs_core::job::StateName;
@@ -10,7 +11,7 @@ use jobs_core::protocol::{
     ClaimRequest, ClaimResponse, ExtendRequest, ExtendResponse, SettleRequest, SettleResponse, WireClass, WireLease,
     WireOutcome, WireResult, WireSettled,
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::http::{Request, Server, answer, read_request, write};
@@ -62,11 +63,28 @@ struct Shared {
 
 impl Gateway {
     pub(crate) async fn start() -> Gateway {
+        Gateway::on(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn on(listener: TcpListener) -> Gateway {
         let shared = Arc::new(Shared::default());
         shared.heard().extended.lease_ms = 5_000;
         let serving = shared.clone();
-        let server = Server::start(move |stream| serve(stream, serving.clone())).await;
+        let server = Server::on(listener, move |stream| serve(stream, serving.clone()));
         Gateway { server, shared }
+    }
+
+    /// Ends like a killed process: the port refuses, and all connections are closed.
+    pub(crate) fn kill(self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// A new one, which has heard nothing yet, where another was killed.
+    pub(crate) async fn start_at(address: SocketAddr) -> Gateway {
+        let bind = || std::net::TcpListener::bind(address).ok();
+        let listener = until("the port is free again", bind).await;
+        listener.set_nonblocking(true).unwrap();
+        Gateway::on(TcpListener::from_std(listener).unwrap())
     }
 
     pub(crate) fn url(&self) -> String {

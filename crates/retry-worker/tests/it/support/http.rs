@@ -83,7 +83,13 @@ impl Server {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Server::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
+    }
+
+    pub(crate) fn on<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Server
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let serve = Arc::new(serve);
         let task = tokio::spawn(async move {

@@ -1,0 +1,19 @@
+//! The gateway from outside: real sockets, real processes, its settings and its stores.
+#![expect(clippy::unwrap_used, reason = "a failing test may panic anywhere, also in its helpers")]
+
+mod auth;
+mod batch;
+mod config;
+mod errors;
+mod fake_store;
+mod forward;
+mod hang_ups;
+mod payloads;
+mod process;
+mod program;
+mod reading;
+mod steering;
+mod store;
+mod store_trouble;
+mod support;
+mod workers;

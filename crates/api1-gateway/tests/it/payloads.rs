@@ -1,0 +1,64 @@
+//! Payloads are kept byte for byte: what is read back, and what a worker is given to send.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::{Gateway, Worker, answer, header, id};
+
+/// Content type and body of requests that a careless store would change.
+fn matrix() -> Vec<(Option<&'static str>, Vec<u8>)> {
+    let json = |text: &str| (Some("application/json"), text.as_bytes().to_vec());
+    vec![
+        json(r#"{"n":9007199254740993,"big":123456789012345678901234567890,"small":1e-999}"#),
+        json(r#"{"a":1,"a":2,"A":3}"#),
+        json("1.0"),
+        json(r#"[1.10, -0, 1E5]"#),
+        json(r#""\u00e4\ud83d\ude00\/\u0000""#),
+        json("\"ä😀/\u{2028}\""),
+        json(" \n{ \"a\" :\t1 }\r\n "),
+        json("null"),
+        (Some("application/json; charset=utf-8"), b"{}".to_vec()),
+        (Some("text/plain; charset=iso-8859-1"), b"gr\xfc\xdfe".to_vec()),
+        (Some("application/octet-stream"), (0..=255).collect()),
+        (Some("text/xml"), b"<a/>\r\n".to_vec()),
+        (Some("text/plain"), Vec::new()),
+        (None, b"{\"not\": checked".to_vec()),
+        (None, Vec::new()),
+        (Some("application/x-big"), (0..1_000_000_u32).map(|n| (n % 251) as u8).collect()),
+    ]
+}
+
+#[tokio::test]
+async fn every_payload_is_read_back_and_leased_as_it_came() {
+    let gateway = Gateway::start().await;
+    let worker = Worker::new(&gateway);
+    for (kind, body) in matrix() {
+        let mut request = gateway.post("/api1/process").body(body.clone());
+        if let Some(kind) = kind {
+            request = request.header("content-type", kind);
+        }
+        let id = id(&answer(request, 202).await);
+        let response = gateway.get(&format!("/api1/jobs/{id}/payload")).send().await.unwrap();
+        assert_eq!(header(&response, "content-type"), kind.unwrap_or("application/octet-stream"));
+        assert_eq!(header(&response, "x-content-type-options"), "nosniff");
+        assert!(response.bytes().await.unwrap() == body, "{kind:?}: read back");
+
+        let lease = worker.claim_one().await;
+        let sent = match (lease["payload"].as_str(), lease["payload_base64"].as_str()) {
+            (Some(text), None) => text.as_bytes().to_vec(),
+            (None, Some(encoded)) => STANDARD.decode(encoded).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(sent == body, "{kind:?}: leased");
+        let kinds: Vec<&str> = headers(&lease, "content-type");
+        assert_eq!(kinds, Vec::from_iter(kind));
+        worker.report(&lease, "ok").await;
+    }
+}
+
+/// The values of a header in a lease.
+pub(crate) fn headers<'a>(lease: &'a serde_json::Value, name: &str) -> Vec<&'a str> {
+    let pairs = lease["request"]["headers"].as_array().unwrap().iter();
+    let named = pairs.filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name));
+    named.map(|pair| pair[1].as_str().unwrap()).collect()
+}

@@ -1,0 +1,58 @@
+//! The log stays small, whoever reads.
+
+use bytes::Bytes;
+use jobs_core::conformance::rig::BEGIN;
+use jobs_core::job::{NewJob, Request};
+use jobs_core::store::{JobStore, StoreError};
+
+use super::{Sqlite, job, with_suffix};
+
+const MIB: u64 = 1024 * 1024;
+/// See stores.md: no log is ever larger.
+const MAX_LOG: u64 = 64 * MIB;
+
+fn large(n: u128) -> NewJob {
+    NewJob { request: Request { body: Bytes::from(vec![b'x'; MIB as usize]), ..Request::default() }, ..job(n) }
+}
+
+/// The size of the log's file, which never shrinks while the store is open.
+fn log_file(database: &Sqlite) -> u64 {
+    std::fs::metadata(with_suffix(&database.path(), "-wal")).expect("the log is there").len()
+}
+
+#[tokio::test]
+async fn the_log_is_begun_anew_before_it_grows_large() {
+    let database = Sqlite::new();
+    let store = database.open_sqlite();
+    for n in 1..=40 {
+        store.enqueue(vec![large(n)], BEGIN).await.expect("the job is accepted");
+    }
+    assert!(log_file(&database) < 12 * MIB, "{} bytes", log_file(&database));
+    store.close().await.expect("the store closes");
+    assert_eq!(log_file(&database), 0, "a clean close leaves nothing in it");
+}
+
+#[tokio::test]
+async fn a_foreign_reader_that_stays_makes_the_store_refuse_work_rather_than_fill_the_disk() {
+    let database = Sqlite::new();
+    let store = database.open_sqlite();
+    store.enqueue(vec![job(1)], BEGIN).await.expect("the job is accepted");
+    let foreign = rusqlite::Connection::open(database.path()).expect("the file opens");
+    foreign.execute_batch("BEGIN; SELECT count(*) FROM job;").expect("it reads, and stays");
+    let mut accepted = 0;
+    let refused = loop {
+        match store.enqueue(vec![large(100 + accepted)], BEGIN).await {
+            Ok(_) => accepted += 1,
+            Err(refused) => break refused,
+        }
+        assert!(accepted < 100, "the log is {} bytes", log_file(&database));
+    };
+    assert!(matches!(&refused, StoreError::Full(reason) if reason.contains("another program")), "{refused}");
+    assert!(accepted > 40, "only {accepted} jobs of 1 MiB fitted");
+    assert!(log_file(&database) <= MAX_LOG, "{} bytes", log_file(&database));
+    assert_eq!(store.stats().await.expect("stats are read").accepted, accepted as u64 + 1);
+
+    foreign.execute_batch("COMMIT").expect("it leaves");
+    store.enqueue(vec![large(9_999)], BEGIN).await.expect("there is room again");
+    assert!(store.log_bytes() < 8 * MIB, "{} bytes", store.log_bytes());
+}

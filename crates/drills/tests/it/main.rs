@@ -1,0 +1,13 @@
+//! Tests across services: the real programs, real sockets, real files, on free ports.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
+mod drain;
+mod fairness;
+mod gateway;
+mod leases;
+mod original;
+mod outage;
+mod readme;
+mod support;
+mod up;
