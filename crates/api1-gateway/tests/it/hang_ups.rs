@@ -21,8 +21,9 @@ async fn send(address: SocketAddr, path: &str, body: &str) -> TcpStream {
     socket
 }
 
+/// Waits longer than any test does.
 fn claim_body() -> String {
-    json!({"worker": uuid::Uuid::nil(), "concurrency": 10, "max": 10, "wait_ms": 20_000}).to_string()
+    json!({"worker": uuid::Uuid::nil(), "concurrency": 10, "max": 10, "wait_ms": 30_000}).to_string()
 }
 
 #[tokio::test]
@@ -72,6 +73,8 @@ async fn leases_granted_while_the_worker_hung_up_are_released_at_once() {
 async fn a_job_whose_client_hung_up_before_the_answer_is_still_delivered() {
     let store = FakeStore::new();
     let gateway = Gateway::on(store.clone(), setup()).await;
+    // From now on the dispatcher knows that there is nothing.
+    assert!(Worker::new(&gateway).claim(1, 0).await.is_empty());
     store.holds.send_replace(true);
     let socket = send(gateway.address, "/api1/process", "{}").await;
     store.next_held(0).await;

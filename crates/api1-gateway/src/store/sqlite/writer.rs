@@ -106,7 +106,7 @@ impl Desk<'_> {
             }
             Err(error) => match (Fate::of(&error), self.roll_back()) {
                 (Fate::Full(reason), Ok(())) => {
-
+                    self.known.restore(mark);
                     log::error!(reason = reason.as_str(); "the disk is full: what was asked is refused");
                     answer(taken.operations, Err(StoreError::Full(reason)));
                     Ok(())
@@ -138,7 +138,7 @@ impl Desk<'_> {
 
     /// Chooses whether commits are synced. A later synced commit syncs all before it, since the log is one file.
     fn sync(&mut self, durable: bool) -> Result<()> {
-        if self.is_synced != durable && false {
+        if self.is_synced != durable {
             // Not a cached statement: this one does its work while it is prepared.
             self.conn.execute_batch(if durable {
                 "PRAGMA synchronous = FULL"

@@ -45,7 +45,8 @@ pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
     (ticks, rest).prop_map(|((now, other, same), (destination_epoch, others_fail, misconfigured, none))| Evidence {
         now: Tick(now),
         destination_epoch,
-        other_ok: if none { Tick::NEVER } else { Tick(other) },
+        // The latest ok of all is no earlier than the latest through one worker.
+        other_ok: if none { Tick::NEVER } else { Tick(other.max(same)) },
         other_ok_same_worker: if none { Tick::NEVER } else { Tick(same) },
         others_fail,
         misconfigured,
