@@ -14,12 +14,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use self::bucket::Bucket;
 use self::evidence::Answers;
 use crate::charging::Evidence;
 use crate::destination::{Destination, Policy};
+pub use crate::gate::GateStateName;
 use crate::job::{DestinationName, Epoch, Job, State, Tick, WorkerId};
 use crate::lease::{LEASE_TERM, LeaseKey};
 use crate::outcome::{Class, Outcome};
@@ -65,16 +64,6 @@ struct Desk {
 struct Session {
     heard: Mono,
     concurrency: u32,
-}
-
-/// What a gate is doing, by the names of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GateStateName {
-    Closed,
-    Open,
-    Ramp,
-    Paused,
 }
 
 /// A destination as shown to people.

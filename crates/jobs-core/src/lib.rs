@@ -13,6 +13,7 @@ pub mod charging;
 pub mod conformance;
 pub mod destination;
 pub mod dispatch;
+pub mod gate;
 pub mod job;
 pub mod lease;
 pub mod lifecycle;

@@ -1,0 +1,389 @@
+//! Hold, probe, release: an outage is a fact about the destination, not about its jobs.
+//!
+//! One gate per destination, in the gateway's memory. *Closed*, it lets calls through within its two adaptive dials.
+//! *Open*, it holds all jobs, unspent, and lets only probes through. One answer that the destination is alive begins the
+//! *ramp*: the destination's epoch rises by one, which makes every job that failed because of the outage due at once
+//! (no row is rewritten), and the dials start at their floors, so that what comes back is not knocked over again.
+//! *Paused* is a flag over all three.
+//!
+//! A breaker and a concurrency limiter in one, because two mechanisms that do not know of each other block each other.
+//! All of it is soft: losing it can neither lose nor strand a job. Only what [`GateRecord`] holds survives a restart.
+//!
+//! Sources: SMTP ETRN (RFC 1985) for release on recovery; AWS, "Exponential Backoff And Jitter"; Bronson et al., HotOS'21,
+//! and Huang et al., OSDI'22, on metastable failures; Netflix concurrency-limits, Vector's adaptive request concurrency and
+//! Envoy's slow start for the dials.
+
+mod breaker;
+mod dials;
+mod latency;
+mod probe;
+mod window;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::breaker::{Breaker, Fault, Seen};
+use self::dials::{Dials, Sample};
+use self::probe::{Probe, Probes};
+use crate::job::{JobId, Tick, WorkerId};
+use crate::outcome::{Class, Outcome};
+use crate::retry::RetryPolicy;
+use crate::store::GateRecord;
+use crate::time::{Mono, Now, Timestamp};
+
+/// How the reason of a gate begins that is held because of its settings rather than its state.
+const MISCONFIGURED: &str = "misconfigured";
+
+/// How far a gate may open, per destination. The defaults need no tuning: the dials find what the destination takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateSettings {
+    /// Calls in flight to begin with, when nothing is known. Raise it for a destination that is known to be large.
+    pub start_limit: u32,
+    /// Calls in flight the gate never goes beyond, however well it goes. Lower it for a destination that suffers silently.
+    pub max_limit: u32,
+}
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        GateSettings { start_limit: 16, max_limit: 512 }
+    }
+}
+
+/// The gate of one destination.
+#[derive(Debug)]
+pub struct Gate {
+    settings: GateSettings,
+    state: State,
+    paused: bool,
+    epoch: u64,
+    dials: Dials,
+    breaker: Breaker,
+    /// Leases of the present epoch, probes apart.
+    in_flight: u32,
+    /// The destination asked for quiet, and nothing has succeeded since.
+    hold_until: Option<Mono>,
+    /// Oks per second before the outage.
+    goodput: Option<f64>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Ramp or closed: the dials tell.
+    Passing,
+    Open {
+        since: Timestamp,
+        fault: Fault,
+        reason: String,
+        probes: Probes,
+    },
+}
+
+/// What a gate is doing, by the names of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateStateName {
+    Closed,
+    Open,
+    Ramp,
+    Paused,
+}
+
+/// What may be granted now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    pub count: u32,
+    /// Jobs that failed in an epoch below this are due.
+    pub released_below: u64,
+    pub kind: Kind,
+}
+
+/// Whether a lease is one of many or tries out whether the destination is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Regular,
+    Probe { on_health: bool },
+}
+
+/// What the gateway remembers of a lease until it is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub begun: Tick,
+    pub epoch: u64,
+    /// In flight when it was granted, itself included.
+    pub in_flight: u32,
+    pub kind: Kind,
+}
+
+/// An answer that has arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    pub job: JobId,
+    pub worker: WorkerId,
+    pub outcome: &'a Outcome,
+    pub sent: Sent,
+    pub at: Tick,
+    /// The failure counts against the job, so it says nothing about the destination.
+    pub charged: bool,
+}
+
+/// A transition, to be persisted and told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transition {
+    Opened,
+    /// The epoch has risen: what the outage held is due.
+    Recovered,
+}
+
+impl Gate {
+    /// The gate of a destination nothing is known about.
+    pub fn new(settings: GateSettings, now: Mono) -> Self {
+        Gate {
+            settings,
+            state: State::Passing,
+            paused: false,
+            epoch: 0,
+            dials: Dials::closed(settings.start_limit, settings.max_limit, now),
+            breaker: Breaker::default(),
+            in_flight: 0,
+            hold_until: None,
+            goodput: None,
+        }
+    }
+
+    /// The gate as it was before a restart: open stays open, anything else starts in ramp.
+    pub fn restore(settings: GateSettings, record: &GateRecord, now: Now) -> Self {
+        let mut gate = Gate::new(settings, now.mono);
+        gate.epoch = record.epoch;
+        gate.paused = record.paused;
+        gate.goodput = (record.rate > 0.0).then_some(record.rate);
+        gate.dials = Dials::ramp(gate.goodput, settings.max_limit, now.mono);
+        gate.hold_until = record.hold_until.map(|until| now.mono.plus(until.since(now.wall)));
+        if let Some((since, reason)) = &record.open {
+            let fault = if reason.starts_with(MISCONFIGURED) { Fault::Misconfigured(None) } else { Fault::Down };
+            gate.state = State::Open { since: *since, fault, reason: reason.clone(), probes: Probes::new(now.mono) };
+        }
+        gate
+    }
+
+    /// What must survive a restart.
+    pub fn record(&self, now: Now) -> GateRecord {
+        let open = match &self.state {
+            State::Open { since, reason, .. } => Some((*since, reason.clone())),
+            State::Passing => None,
+        };
+        GateRecord {
+            epoch: self.epoch,
+            open,
+            hold_until: self.hold_until.map(|until| now.wall.plus(until.since(now.mono))),
+            limit: f64::from(self.dials.limit()),
+            rate: self.goodput.unwrap_or_else(|| self.dials.goodput()),
+            paused: self.paused,
+        }
+    }
+
+    pub fn configure(&mut self, settings: GateSettings) {
+        self.settings = settings;
+    }
+
+    pub fn state(&self) -> GateStateName {
+        match &self.state {
+            _ if self.paused => GateStateName::Paused,
+            State::Open { .. } => GateStateName::Open,
+            State::Passing if self.dials.is_ramping() => GateStateName::Ramp,
+            State::Passing => GateStateName::Closed,
+        }
+    }
+
+    /// Since when it is open, and why.
+    pub fn reason(&self) -> Option<(Timestamp, &str)> {
+        match &self.state {
+            State::Open { since, reason, .. } => Some((*since, reason)),
+            State::Passing => None,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// Held because of its configuration: no answer says anything about a job.
+    pub fn is_misconfigured(&self) -> bool {
+        matches!(self.state, State::Open { fault: Fault::Misconfigured(_), .. })
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub fn limit(&self) -> u32 {
+        self.dials.limit()
+    }
+
+    /// Starts per second; `None` if unlimited.
+    pub fn rate(&self) -> Option<f64> {
+        self.dials.rate()
+    }
+
+    /// Oks per second of late.
+    pub fn goodput(&self) -> f64 {
+        self.dials.goodput()
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Holds it by hand, or ends that: an open gate is open still, any other starts in ramp.
+    pub fn pause(&mut self, paused: bool, now: Mono) {
+        if self.paused && !paused && !self.is_open() {
+            self.start_ramp(now);
+        }
+        self.paused = paused;
+    }
+
+    /// Of `wanted` jobs, how many may be granted now, reserved until they are granted or given back.
+    pub fn admit(&mut self, wanted: u32, now: Mono) -> Option<Admission> {
+        if self.paused || wanted == 0 {
+            return None;
+        }
+        match &self.state {
+            State::Passing => {
+                let count = self.dials.take(wanted, self.in_flight, now);
+                self.in_flight += count;
+                (count > 0).then_some(Admission { count, released_below: self.epoch, kind: Kind::Regular })
+            }
+            State::Open { probes, .. } => {
+                let on_health = probes.may(self.hold_until, now)? == Probe::Healthy;
+                let released_below = self.epoch + u64::from(on_health);
+                Some(Admission { count: 1, released_below, kind: Kind::Probe { on_health } })
+            }
+        }
+    }
+
+    /// Of what was reserved in `epoch`, `count` were not granted.
+    pub fn give_back(&mut self, admission: Admission, epoch: u64, count: u32) {
+        if admission.kind == Kind::Regular && epoch == self.epoch {
+            self.in_flight = self.in_flight.saturating_sub(count);
+            self.dials.give_back(count);
+        }
+    }
+
+    /// `job` was granted under `admission`, which was given in `epoch`.
+    pub fn granted(&mut self, job: JobId, admission: Admission, begun: Tick, epoch: u64, now: Mono) -> Sent {
+        let sent = Sent { begun, epoch, in_flight: self.in_flight, kind: admission.kind };
+        if let (Kind::Probe { on_health }, State::Open { probes, .. }) = (admission.kind, &mut self.state) {
+            probes.sent(job, if on_health { Probe::Healthy } else { Probe::Due }, now);
+        }
+        sent
+    }
+
+    /// A lease ended: settled, released or lapsed.
+    pub fn ended(&mut self, job: JobId, sent: Sent, now: Mono) {
+        if sent.epoch != self.epoch {
+            return;
+        }
+        match (sent.kind, &mut self.state) {
+            (Kind::Regular, _) => self.in_flight = self.in_flight.saturating_sub(1),
+            (Kind::Probe { .. }, State::Open { probes, .. }) => {
+                probes.failed(job, now);
+            }
+            (Kind::Probe { .. }, State::Passing) => {}
+        }
+    }
+
+    /// What a health check found.
+    pub fn checked(&mut self, healthy: bool) {
+        if let State::Open { probes, .. } = &mut self.state {
+            probes.checked(healthy);
+        }
+    }
+
+    /// Judges an answer; the transition it brought about, if any.
+    pub fn answered(&mut self, answer: &Answer<'_>, now: Now) -> Option<Transition> {
+        let class = answer.outcome.class;
+        self.note_retry_after(answer.outcome, now.mono);
+        let is_alive = match class {
+            Class::Ok => true,
+            Class::JobFail | Class::Suspect => !self.is_misconfigured(),
+            Class::Overload | Class::Down | Class::Error => false,
+        };
+        if self.is_open() {
+            // What was sent before the outage was noticed says nothing about now.
+            let is_probe = matches!(answer.sent.kind, Kind::Probe { .. }) && answer.sent.epoch == self.epoch;
+            if is_alive && (is_probe || class == Class::Ok) {
+                self.recover(now.mono);
+                return Some(Transition::Recovered);
+            }
+            return None;
+        }
+        let cut_off = class == Class::Down && self.breaker.is_cut_off(answer.worker, now.mono);
+        if answer.sent.epoch != self.epoch || answer.charged || cut_off {
+            return None;
+        }
+        let sample = Sample { class, latency: answer.outcome.latency, in_flight: answer.sent.in_flight };
+        self.dials.answered(sample, now.mono);
+        let seen = Seen {
+            job: answer.job,
+            worker: answer.worker,
+            class,
+            status: answer.outcome.status,
+            begun: answer.sent.begun,
+            at: answer.at,
+        };
+        let fault = self.breaker.note(seen, self.dials.at_floors(), now.mono)?;
+        self.open(fault, answer.outcome, now);
+        Some(Transition::Opened)
+    }
+
+    /// How long until time alone lets something through; zero if it may be asked now.
+    pub fn wait(&self, now: Mono) -> Duration {
+        match &self.state {
+            State::Passing => self.dials.wait(now),
+            State::Open { probes, .. } => probes.wait(self.hold_until, now),
+        }
+    }
+
+    /// Whether its leases use up all that may be in flight: then only an answer lets more through.
+    pub fn is_full(&self) -> bool {
+        !self.is_open() && self.in_flight >= self.dials.limit()
+    }
+
+    fn open(&mut self, fault: Fault, outcome: &Outcome, now: Now) {
+        self.goodput = Some(self.dials.goodput()).filter(|goodput| *goodput > 0.0).or(self.goodput);
+        let what = outcome.error.clone().or_else(|| outcome.status.map(|status| format!("answered {status}")));
+        let what = what.unwrap_or_else(|| outcome.class.as_str().to_owned());
+        let reason = match fault {
+            Fault::Down => format!("down: {what}"),
+            Fault::Misconfigured(_) => format!("{MISCONFIGURED}: every job gets the same refusal ({what})"),
+        };
+        self.state = State::Open { since: now.wall, fault, reason, probes: Probes::new(now.mono) };
+        self.breaker = Breaker::default();
+    }
+
+    fn recover(&mut self, now: Mono) {
+        self.epoch += 1;
+        self.state = State::Passing;
+        self.in_flight = 0;
+        self.hold_until = None;
+        self.start_ramp(now);
+    }
+
+    fn start_ramp(&mut self, now: Mono) {
+        self.dials = Dials::ramp(self.goodput, self.settings.max_limit, now);
+        self.breaker = Breaker::default();
+    }
+
+    /// `Retry-After` holds the whole destination only while no ok has come since.
+    fn note_retry_after(&mut self, outcome: &Outcome, now: Mono) {
+        if outcome.class == Class::Ok {
+            self.hold_until = None;
+        } else if let Some(after) = outcome.retry_after {
+            let until = now.plus(after.min(RetryPolicy::MAX_RETRY_AFTER));
+            self.hold_until = Some(self.hold_until.map_or(until, |held| held.max(until)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,2 @@
+mod capacity;
+mod rules;
