@@ -44,7 +44,7 @@ impl Waiters {
 pub(crate) struct Waiter<'a> {
     waiters: &'a Waiters,
     id: JobId,
-    /// Enable a `notified()` of it before looking at the job.
+    /// Make a `notified()` of it before looking at the job.
     pub(crate) ended: Arc<Notify>,
 }
 
@@ -74,9 +74,6 @@ mod tests {
         let mut told = Box::pin(first.ended.notified());
         let mut told_too = Box::pin(second.ended.notified());
         let mut not_told = Box::pin(elsewhere.ended.notified());
-        for notified in [&mut told, &mut told_too, &mut not_told] {
-            notified.as_mut().enable();
-        }
         waiters.ended(one);
         assert!(told.as_mut().now_or_never().is_some() && told_too.as_mut().now_or_never().is_some());
         assert!(not_told.as_mut().now_or_never().is_none());

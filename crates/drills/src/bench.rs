@@ -89,7 +89,8 @@ pub fn run(settings: &Settings) -> Result<BenchReport, BenchError> {
 
 async fn measure(bench: &Bench, only: Option<Part>) -> Result<BenchReport, BenchError> {
     let wanted = |part| only.is_none_or(|only| only == part);
-    let disk = disk::measure(&bench.folder())?;
+    let mut disk = disk::Disk::under(&bench.folder())?;
+    disk.sync()?;
     let mut figures = Vec::new();
     if wanted(Part::Accept) {
         figures.extend(accept::measure(bench).await?);
@@ -103,6 +104,7 @@ async fn measure(bench: &Bench, only: Option<Part>) -> Result<BenchReport, Bench
     if wanted(Part::Memory) {
         figures.extend(memory::measure(bench).await?);
     }
+    disk.sync()?;
     Ok(BenchReport::new(figures, bench.quick, &disk))
 }
 

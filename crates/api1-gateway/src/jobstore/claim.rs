@@ -20,10 +20,12 @@ use crate::problem::{Code, Problem};
 const MAX_PAYLOADS: usize = 8 * 1024 * 1024;
 /// Most attempts one worker may have in flight: far beyond what one process can do, and no overflow when added up.
 const MAX_CONCURRENCY: u32 = 100_000;
-/// A parked claim may look this often in vain without a pause. Under a stream of new jobs that are not for it (its
-/// destination is held) it would otherwise look once for each of them.
-const LOOKS_IN_A_ROW: u32 = 3;
-const PAUSE_BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+/// A parked claim that was woken in vain this often in a row pauses before it looks again: under a stream of new jobs
+/// that are not for it (their destination is held) it would otherwise look once for each of them.
+const RUSH: u32 = 3;
+/// Wake-ups further apart than this are no stream.
+const IN_A_ROW: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(2);
 
 pub(crate) async fn claim(
     app: web::Data<App>,
@@ -57,13 +59,10 @@ async fn park(app: &Arc<App>, asked: &ClaimRequest) -> Result<Option<Granted>, P
     let _parked = Parked::new(app);
     let mut patience = pin!(tokio::time::sleep(Duration::from_millis(asked.wait_ms.min(MAX_WAIT_MS))));
     let mut draining = pin!(app.shutdown.wait());
-    for looks in 0.. {
-        if looks > LOOKS_IN_A_ROW {
-            tokio::time::sleep(PAUSE_BETWEEN_LOOKS).await;
-        }
-        // Registered before looking: work that arrives in between is not missed.
-        let mut woken = pin!(app.work.notified());
-        woken.as_mut().enable();
+    let (mut in_vain, mut looked) = (0_u32, app.clock.now().mono);
+    loop {
+        // Made before looking: it hears of work that arrives from now on, also before it is polled.
+        let woken = app.work.notified();
         if let Some(granted) = app.claim(asked.worker, asked.concurrency, asked.max).await? {
             return Ok(Some(granted));
         }
@@ -77,11 +76,16 @@ async fn park(app: &Arc<App>, asked: &ClaimRequest) -> Result<Option<Granted>, P
         tokio::select! {
             () = woken => {}
             () = due => {}
-            () = &mut patience => break,
-            () = &mut draining => break,
+            () = &mut patience => return Ok(None),
+            () = &mut draining => return Ok(None),
+        }
+        let now = app.clock.now().mono;
+        in_vain = if now.since(looked) < IN_A_ROW { in_vain + 1 } else { 0 };
+        looked = now;
+        if in_vain > RUSH {
+            tokio::time::sleep(PAUSE).await;
         }
     }
-    Ok(None)
 }
 
 /// Counts a parked claim for as long as it lives.

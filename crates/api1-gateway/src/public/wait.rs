@@ -10,14 +10,16 @@ use crate::app::App;
 
 /// The job as soon as it has ended, or as it is when `patience` is over or the gateway drains. `None`: no such job.
 pub(super) async fn until_ended(app: &App, id: JobId, patience: Duration) -> Result<Option<JobDetail>, StoreError> {
+    if patience.is_zero() {
+        return app.store.job(id).await;
+    }
     let waiter = app.waiters.wait_for(id);
     let mut over = pin!(tokio::time::sleep(patience));
     let mut draining = pin!(app.shutdown.wait());
-    let mut last_look = patience.is_zero();
+    let mut last_look = false;
     loop {
-        // Registered before looking: an end in between is not missed.
-        let mut ended = pin!(waiter.ended.notified());
-        ended.as_mut().enable();
+        // Made before looking: it hears of an end from now on, also before it is polled.
+        let ended = waiter.ended.notified();
         let found = app.store.job(id).await?;
         let has_ended = found.as_ref().is_none_or(|found| found.job.state.name().is_terminal());
         if has_ended || last_look {

@@ -29,7 +29,8 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     for (address, request) in [(noop, &to_noop), (gateway, &to_gateway)] {
         load::for_a_while(address, request, WARM_UP).await.map_err(failed())?;
     }
-    let (mut ratios, mut gateways, mut noops, mut shares) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut gateways, mut noops) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut shares, mut noop_shares) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let reference = load::for_a_while(noop, &to_noop, span).await.map_err(failed())?;
         let durable = load::for_a_while(gateway, &to_gateway, span).await.map_err(failed())?;
@@ -37,10 +38,12 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
         gateways.push(durable.per_second());
         noops.push(reference.per_second());
         shares.push(durable.client_share());
+        noop_shares.push(reference.client_share());
     }
     let figure = Figure::new("durable accept, 64 connections, of noop", median(&mut ratios), "", Goal::AtLeast(GOAL))
         .beside("accepted /s", median(&mut gateways))
         .beside("noop /s", median(&mut noops))
-        .beside("client's share of the processors", median(&mut shares));
+        .beside("client's share of the processors", median(&mut shares))
+        .beside("client's share of the processors, noop", median(&mut noop_shares));
     Ok(vec![figure])
 }

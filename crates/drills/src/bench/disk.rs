@@ -1,54 +1,73 @@
 //! The disk under the store: its file system, and what one sync costs.
+//!
+//! Two costs, because a journalling file system pays twice for an append: SQLite's log is appended to until it has its size, and
+//! from then on overwritten from its start.
 
 use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use jobs_core::process::clock;
 
-use super::{BenchError, percentile};
+use super::{BenchError, median};
 
-/// Enough syncs for a stable median; well under a second on any disk one would use.
-const SYNCS: usize = 200;
+/// Enough syncs for a stable median; about a second on a usual disk.
+const SYNCS: usize = 100;
 
 /// What one commit of a small job writes, at least.
-const APPENDED: [u8; 4096] = [0; 4096];
+const WRITTEN: [u8; 4096] = [0; 4096];
 
-/// The disk.
-#[derive(Debug, Clone)]
+/// A disk, watched over a run: syncs drift like everything else.
+#[derive(Debug)]
 pub(super) struct Disk {
+    folder: PathBuf,
     pub(super) file_system: String,
-    /// Milliseconds for an append of 4 KiB and `fdatasync`.
-    pub(super) sync_p50_ms: f64,
-    pub(super) sync_p99_ms: f64,
+    appends_ms: Vec<f64>,
+    overwrites_ms: Vec<f64>,
 }
 
-/// Measures the disk that holds `folder`.
-///
-/// # Errors
-/// [`BenchError::Void`] on tmpfs, [`BenchError::Io`] when it cannot be written to.
-pub(super) fn measure(folder: &Path) -> Result<Disk, BenchError> {
-    std::fs::create_dir_all(folder).map_err(BenchError::io("make a folder for the benchmark"))?;
-    let folder = folder.canonicalize().map_err(BenchError::io("find the folder for the benchmark"))?;
-    let file_system = file_system(&folder);
-    if file_system == "tmpfs" {
-        return Err(BenchError::Void { folder: folder.display().to_string() });
+impl Disk {
+    /// The disk that holds `folder`, which is made if need be.
+    ///
+    /// # Errors
+    /// [`BenchError::Void`] on tmpfs, [`BenchError::Io`] when the folder cannot be made.
+    pub(super) fn under(folder: &Path) -> Result<Self, BenchError> {
+        std::fs::create_dir_all(folder).map_err(BenchError::io("make a folder for the benchmark"))?;
+        let folder = folder.canonicalize().map_err(BenchError::io("find the folder for the benchmark"))?;
+        let file_system = file_system(&folder);
+        if file_system == "tmpfs" {
+            return Err(BenchError::Void { folder: folder.display().to_string() });
+        }
+        Ok(Disk { folder, file_system, appends_ms: Vec::new(), overwrites_ms: Vec::new() })
     }
-    let mut costs = sync_costs(&folder.join("sync-probe")).map_err(BenchError::io("write to the benchmark's disk"))?;
-    Ok(Disk { file_system, sync_p50_ms: percentile(&mut costs, 0.5), sync_p99_ms: percentile(&mut costs, 0.99) })
-}
 
-fn sync_costs(path: &Path) -> std::io::Result<Vec<f64>> {
-    let mut file = File::create(path)?;
-    let mut costs = Vec::with_capacity(SYNCS);
-    for _ in 0..SYNCS {
-        let began = clock::instant();
-        file.write_all(&APPENDED)?;
-        file.sync_data()?;
-        costs.push(began.elapsed().as_secs_f64() * 1_000.0);
+    /// Measures what a write of 4 KiB and its `fdatasync` cost now.
+    ///
+    /// # Errors
+    /// [`BenchError::Io`] when the disk cannot be written to.
+    pub(super) fn sync(&mut self) -> Result<(), BenchError> {
+        self.try_sync().map_err(BenchError::io("write to the benchmark's disk"))
     }
-    std::fs::remove_file(path)?;
-    Ok(costs)
+
+    fn try_sync(&mut self) -> std::io::Result<()> {
+        let path = self.folder.join("sync-probe");
+        let mut file = File::create(&path)?;
+        for costs in [&mut self.appends_ms, &mut self.overwrites_ms] {
+            file.seek(SeekFrom::Start(0))?;
+            for _ in 0..SYNCS {
+                let began = clock::instant();
+                file.write_all(&WRITTEN)?;
+                file.sync_data()?;
+                costs.push(began.elapsed().as_secs_f64() * 1_000.0);
+            }
+        }
+        std::fs::remove_file(path)
+    }
+
+    /// Milliseconds for one write and sync in the middle: at a file's end, and over what it has.
+    pub(super) fn sync_p50_ms(&self) -> (f64, f64) {
+        (median(&mut self.appends_ms.clone()), median(&mut self.overwrites_ms.clone()))
+    }
 }
 
 /// The type of the file system that holds `folder`; `unknown` where the system does not tell.
@@ -64,6 +83,15 @@ fn mounted_at<'a>(mounts: &'a str, folder: &Path) -> Option<&'a str> {
     });
     // The deepest mount point counts; of two at the same place, the later one hides the earlier.
     entries.filter(|(at, _)| folder.starts_with(at)).max_by_key(|(at, _)| at.len()).map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+impl Disk {
+    /// A disk on which nothing was measured.
+    pub(super) fn of_no_folder(file_system: &str) -> Self {
+        let (appends_ms, overwrites_ms) = (Vec::new(), Vec::new());
+        Disk { folder: PathBuf::new(), file_system: file_system.to_owned(), appends_ms, overwrites_ms }
+    }
 }
 
 #[cfg(test)]

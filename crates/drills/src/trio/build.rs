@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::TrioError;
 
-/// The packages with the three programs; each has one binary of the same name.
-pub const PACKAGES: [&str; 3] = [API1_GATEWAY, RETRY_WORKER, API2_FLAKY];
+/// The three programs; each is the only binary of a package of the same name.
+const PROGRAMS: [&str; 3] = [API1_GATEWAY, RETRY_WORKER, API2_FLAKY];
 
 pub const API1_GATEWAY: &str = "api1-gateway";
 pub const RETRY_WORKER: &str = "retry-worker";
@@ -39,7 +39,7 @@ impl Programs {
     pub fn build(output: Output) -> Result<Self, TrioError> {
         let folder = own_folder()?;
         if let Some(cargo) = std::env::var_os("CARGO") {
-            build(&cargo, &folder, profile_of(&folder), &PACKAGES, output)?;
+            build(&cargo, &folder, profile_of(&folder), &PROGRAMS, output)?;
         }
         Self::find(folder)
     }
@@ -54,13 +54,13 @@ impl Programs {
             return Self::build(output);
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let packages = [PACKAGES.as_slice(), &["drills"]].concat();
-        build(&cargo, &folder, "release", &packages, output)?;
+        let programs = [PROGRAMS.as_slice(), &[DRILL]].concat();
+        build(&cargo, &folder, "release", &programs, output)?;
         Self::find(folder.with_file_name("release"))
     }
 
     fn find(folder: PathBuf) -> Result<Self, TrioError> {
-        let mut names = PACKAGES.iter().copied().chain([DRILL]);
+        let mut names = PROGRAMS.iter().copied().chain([DRILL]);
         match names.find(|name| !folder.join(name).is_file()) {
             Some(missing) => Err(TrioError::Missing { program: missing, folder }),
             None => Ok(Programs { folder }),
@@ -104,12 +104,13 @@ fn profile_of(folder: &Path) -> &str {
 }
 
 /// Builds into the target folder that `folder` is in, wherever the caller's cargo was told to put it.
-fn build(cargo: &OsStr, folder: &Path, profile: &str, packages: &[&str], output: Output) -> Result<(), TrioError> {
+fn build(cargo: &OsStr, folder: &Path, profile: &str, programs: &[&str], output: Output) -> Result<(), TrioError> {
     let mut command = Command::new(cargo);
-    command.args(["build", "--bins", "--profile", profile]);
+    // Of the whole workspace, so that libraries are compiled with the features of all of it, as in a build of everything.
+    command.args(["build", "--workspace", "--profile", profile]);
     command.arg("--target-dir").arg(folder.parent().unwrap_or(folder));
-    for package in packages {
-        command.args(["-p", package]);
+    for program in programs {
+        command.args(["--bin", program]);
     }
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).stdout(Stdio::null());
     if output == Output::Shown {

@@ -59,14 +59,18 @@ const KINDS: [&str; 45] = [
     "purged some: true",
 ];
 
-/// What kind of answer this was, for each kind that matters.
-fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &mut Script) -> Vec<String> {
-    let ended = |job: &Job| match &job.state {
+/// A job's state, with the reason where it is dead.
+fn ended(job: &Job) -> String {
+    match &job.state {
         JobState::Dead { reason, .. } => format!("dead {reason:?}"),
         JobState::Pending(_) | JobState::Leased(_) | JobState::Succeeded { .. } | JobState::Cancelled { .. } => {
             job.state.name().as_str().to_owned()
         }
-    };
+    }
+}
+
+/// What kind of answer this was, for each kind that matters.
+fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &mut Script) -> Vec<String> {
     match step {
         Step::Enqueue(jobs) => {
             let answers = state.enqueue(jobs, now).unwrap();
@@ -97,7 +101,7 @@ fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &
             let answers = state.settle(worker, settlements, judge, now).into_iter().zip(about);
             let kind = |(answer, key)| match answer {
                 SettleAnswer::UnknownJob => "unknown job".to_owned(),
-                SettleAnswer::Known { ended: Some((ended, _)), .. } if ended != key => "newer lease ended".to_owned(),
+                SettleAnswer::Known { ended: Some((other, _)), .. } if other != key => "newer lease ended".to_owned(),
                 SettleAnswer::Known { result, job, attempt, .. } => {
                     format!("{result:?} {} {}", attempt.map_or("unsent", |_| "sent"), ended(&job))
                 }

@@ -1,0 +1,122 @@
+//! The gateway's public API, as a client of it uses it.
+
+use std::collections::BTreeMap;
+
+use jobs_core::job::JobId;
+use jobs_core::time::Timestamp;
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{Answer, CallError, Http};
+
+/// The gateway, by its public API.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    url: String,
+    http: Http,
+}
+
+/// A job as the gateway shows it, as far as drills look.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct JobView {
+    pub id: JobId,
+    pub state: String,
+    pub attempts: u32,
+    pub created_at: Timestamp,
+    #[serde(default)]
+    pub dead_reason: Option<String>,
+    #[serde(default)]
+    pub last_error: Option<String>,
+    pub attempt_log: Vec<AttemptView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct AttemptView {
+    pub number: u32,
+    pub outcome: String,
+    pub charged: bool,
+    #[serde(default)]
+    pub status: Option<u16>,
+    #[serde(default)]
+    pub retry_delay_ms: Option<u64>,
+    #[serde(default)]
+    pub worker: Option<String>,
+}
+
+/// `GET /api1/stats`, as far as drills look.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct StatsView {
+    pub states: BTreeMap<String, u64>,
+    pub accepted: u64,
+    pub purged: u64,
+    pub attempts: u64,
+    /// Deliveries that may have happened twice, by cause.
+    pub duplicates: BTreeMap<String, u64>,
+}
+
+impl StatsView {
+    /// Jobs in `state`.
+    pub fn of(&self, state: &str) -> u64 {
+        self.states.get(state).copied().unwrap_or_default()
+    }
+
+    /// Jobs that are not at their end.
+    pub fn waiting(&self) -> u64 {
+        self.of("pending") + self.of("leased")
+    }
+}
+
+/// The answer to a request that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Accepted {
+    pub id: JobId,
+    pub message: String,
+}
+
+impl Gateway {
+    /// `url`: scheme, host and port.
+    pub fn new(url: &str, http: &Http) -> Self {
+        Gateway { url: url.trim_end_matches('/').to_owned(), http: http.clone() }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.split_once("://").map_or(self.url.as_str(), |(_, address)| address)
+    }
+
+    /// `POST /api1/process/{destination}` with a JSON body.
+    ///
+    /// # Errors
+    /// [`CallError::Transport`] when there is no answer: whether the job was stored is then unknown.
+    pub async fn process(&self, destination: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer, CallError> {
+        let request = self.http.request(Method::POST, format!("{}/api1/process/{destination}", self.url));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Answer::to(request.header("content-type", "application/json").body(body.to_owned())).await
+    }
+
+    /// A job; `None` where the gateway knows none of that id.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn job(&self, id: JobId) -> Result<Option<JobView>, CallError> {
+        Answer::to(self.http.request(Method::GET, format!("{}/api1/jobs/{id}", self.url))).await?.found()
+    }
+
+    /// # Errors
+    /// [`CallError`]
+    pub async fn stats(&self) -> Result<StatsView, CallError> {
+        Answer::to(self.http.request(Method::GET, format!("{}/api1/stats", self.url))).await?.json()
+    }
+
+    /// Any other call, for whoever needs its answer as it is.
+    ///
+    /// # Errors
+    /// [`CallError::Transport`]
+    pub async fn call(&self, method: Method, path: &str) -> Result<Answer, CallError> {
+        Answer::to(self.http.request(method, format!("{}{path}", self.url))).await
+    }
+}
