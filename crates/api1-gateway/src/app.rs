@@ -20,6 +20,7 @@ use crate::auth::Keys;
 use crate::body::Bounds;
 use crate::config::Config;
 use crate::drain_rate::DrainRates;
+use crate::gather::Gatherer;
 use crate::problem::{Code, Problem};
 use crate::waiters::Waiters;
 
@@ -84,6 +85,7 @@ pub struct App {
     /// Tells parked claims that there may be something for them.
     pub(crate) work: Notify,
     pub(crate) waiters: Waiters,
+    pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
@@ -117,6 +119,7 @@ impl App {
             shutdown,
             work: Notify::new(),
             waiters: Waiters::default(),
+            gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),

@@ -68,8 +68,8 @@ pub(super) async fn accept(
 ) -> Result<HttpResponse, Problem> {
     let wait = options.wait;
     let job = new_job(app, scope, listed, content, options);
-    let answer = app.enqueue(vec![job]).await?.pop();
-    let (id, state, replayed) = outcome(answer, "Idempotency-Key")?;
+    let answer = app.enqueue_one(job).await?;
+    let (id, state, replayed) = outcome(Some(answer), "Idempotency-Key")?;
     match wait {
         Some(patience) => wait_for_end(app, id, listed, replayed, patience).await,
         None => Ok(accepted(id, state, listed, replayed)),

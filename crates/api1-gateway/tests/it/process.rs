@@ -23,6 +23,32 @@ async fn a_request_is_accepted_with_the_words_of_the_original_design() {
 }
 
 #[tokio::test]
+async fn of_many_requests_at_the_same_moment_each_gets_the_answer_to_its_own() {
+    let gateway = Gateway::start().await;
+    let post = async |n: u32| {
+        let request = gateway.post("/api1/process").header("content-type", "application/json");
+        let request = request.header("idempotency-key", format!("key-{}", n % 50)).body(format!(r#"{{"n":{n}}}"#));
+        (n, request.send().await.unwrap())
+    };
+    let answers = futures_util::future::join_all((0..100).map(post)).await;
+    let mut accepted = 0;
+    for (n, response) in answers {
+        if response.status() == 422 {
+            continue;
+        }
+        assert_eq!(response.status(), 202);
+        accepted += 1;
+        let id = id(&response.json::<serde_json::Value>().await.unwrap());
+        let payload = gateway.get(&format!("/api1/jobs/{id}/payload")).send().await.unwrap();
+        assert_eq!(payload.text().await.unwrap(), format!(r#"{{"n":{n}}}"#));
+    }
+    assert_eq!(
+        accepted, 50,
+        "of two with the same key one is accepted, and the other told that it says something else"
+    );
+}
+
+#[tokio::test]
 async fn a_named_destination_gets_the_job_and_an_unknown_one_is_a_problem() {
     let gateway = Gateway::start().await;
     let accepted = answer(gateway.post("/api1/process/other").body("x"), 202).await;

@@ -19,8 +19,9 @@ use super::readers::Readers;
 
 /// No log is ever larger: with `--min-free` it bounds what the store takes of the disk beside the database.
 pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
-/// Copied back without waiting for anybody from here on: some milliseconds of work at a time.
-const PASSIVE_FROM: u64 = 4 * 1024 * 1024;
+/// Copied back without waiting for anybody from here on: some milliseconds of work at a time. Under load each page has by then
+/// been written to the log many times, and is copied back for all of them together.
+const PASSIVE_FROM: u64 = 16 * 1024 * 1024;
 /// Begun anew as soon as no reader is in it.
 const RESTART_FROM: u64 = 32 * 1024 * 1024;
 /// Readers are made to leave.

@@ -50,6 +50,8 @@ struct Waiting {
     closers: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// Nothing new is let in.
     closing: bool,
+    /// The writer waits to be woken. While it works nobody spends a system call on it.
+    writer_sleeps: bool,
 }
 
 struct Entry {
@@ -124,8 +126,9 @@ impl Queue {
 
     /// As [`Queue::close`], with nobody to wait for it.
     pub(super) fn close_unwatched(&self) {
-        self.lock().closing = true;
-        self.arrived.notify_one();
+        let mut waiting = self.lock();
+        waiting.closing = true;
+        self.wake(waiting);
     }
 
     /// Whether the store can still be asked.
@@ -153,7 +156,9 @@ impl Queue {
             if waiting.closing {
                 return None;
             }
+            waiting.writer_sleeps = true;
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.writer_sleeps = false;
         }
         Some(waiting.admit(room))
     }
@@ -183,9 +188,18 @@ impl Queue {
     }
 
     fn push(&self, add: impl FnOnce(&mut Waiting)) -> Result<(), StoreError> {
-        add(&mut *self.open()?);
-        self.arrived.notify_one();
+        let mut waiting = self.open()?;
+        add(&mut waiting);
+        self.wake(waiting);
         Ok(())
+    }
+
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let sleeps = std::mem::take(&mut waiting.writer_sleeps);
+        drop(waiting);
+        if sleeps {
+            self.arrived.notify_one();
+        }
     }
 
     /// What waits, as long as more is let in.
