@@ -6,6 +6,7 @@
 //! on a small machine it competes with what it measures. Loopback only, bounded in count and time.
 
 mod accept;
+mod batch;
 pub mod direct;
 mod disk;
 mod drain;
@@ -14,6 +15,7 @@ mod idle;
 mod load;
 mod memory;
 pub mod noop;
+mod read;
 pub mod sink;
 mod usage;
 
@@ -32,10 +34,14 @@ pub use figure::{BenchReport, Figure};
 pub enum Part {
     /// Durable accept, beside noop
     Accept,
+    /// Jobs in batches, beside single posts
+    Batch,
     /// From accepted to delivered while nothing else happens
     Idle,
     /// Draining stored jobs, beside direct calls
     Drain,
+    /// Lists and statistics of a large store, under load
+    Read,
     /// Resident memory while many jobs come and go
     Memory,
 }
@@ -95,11 +101,17 @@ async fn measure(bench: &Bench, only: Option<Part>) -> Result<BenchReport, Bench
     if wanted(Part::Accept) {
         figures.extend(accept::measure(bench).await?);
     }
+    if wanted(Part::Batch) {
+        figures.extend(batch::measure(bench).await?);
+    }
     if wanted(Part::Idle) {
         figures.extend(idle::measure(bench).await?);
     }
     if wanted(Part::Drain) {
         figures.extend(drain::measure(bench).await?);
+    }
+    if wanted(Part::Read) {
+        figures.extend(read::measure(bench).await?);
     }
     if wanted(Part::Memory) {
         figures.extend(memory::measure(bench).await?);

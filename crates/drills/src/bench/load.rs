@@ -19,8 +19,8 @@ use super::usage::Cpu;
 /// Connections of the load, and calls in flight of the worker and of `direct`.
 pub(super) const CONNECTIONS: usize = 64;
 
-/// More than any answer we ask for has.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// More than any answer we ask for has: a batch's has a result for each of its jobs.
+const ANSWER_BYTES: usize = 1024 * 1024;
 
 /// What was done, and what it took.
 #[derive(Debug, Clone)]
@@ -113,6 +113,12 @@ pub(super) fn request(method: &str, address: SocketAddr, path: &str, body: &str)
 /// A payload of the usual size: about 200 bytes.
 pub(super) fn payload() -> String {
     format!(r#"{{"name":"hello","order":48151623,"amount":"42.00","note":"{}"}}"#, "n".repeat(140))
+}
+
+/// A body of `POST /api1/jobs`: `count` items with this payload and these further fields.
+pub(super) fn batch(payload: &str, fields: &str, count: usize) -> String {
+    let item = format!(r#"{{"payload":{payload}{fields}}}"#);
+    format!("[{}]", vec![item; count].join(","))
 }
 
 /// Posts `request` over and over on [`CONNECTIONS`] connections, for `span`.

@@ -119,6 +119,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP: asks it to read its settings file again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: it stands still, its sockets stay open, until [`Process::resume`].
     pub fn pause(&self) {
         self.signal(Signal::STOP);

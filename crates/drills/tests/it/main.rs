@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod drain;
+mod existing_clients;
 mod fairness;
 mod gateway;
 mod leases;
 mod original;
 mod outage;
 mod readme;
+mod reload;
 mod support;
 mod up;
