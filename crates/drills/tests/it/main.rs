@@ -9,5 +9,6 @@ mod leases;
 mod original;
 mod outage;
 mod readme;
+mod recovery;
 mod support;
 mod up;
