@@ -11,6 +11,7 @@
 mod bucket;
 mod desk;
 mod evidence;
+mod leases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -126,7 +127,7 @@ impl Dispatcher {
         }
         let tick = self.next_tick();
         for (key, worker, destination) in leases {
-            self.desk(destination).adopt(*key, *worker, tick);
+            self.desk(destination).adopt(*key, *worker, tick, now.mono);
         }
     }
 

@@ -17,6 +17,7 @@ mod breaker;
 mod dials;
 mod latency;
 mod probe;
+mod settings;
 mod window;
 
 use std::time::Duration;
@@ -26,26 +27,12 @@ use serde::{Deserialize, Serialize};
 use self::breaker::{Breaker, Fault, Seen};
 use self::dials::{Dials, Sample};
 use self::probe::{Probe, Probes};
+pub use self::settings::GateSettings;
 use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::{Class, Outcome};
 use crate::retry::RetryPolicy;
 use crate::store::GateRecord;
 use crate::time::{Mono, Now, Timestamp};
-
-/// How far a gate may open, per destination. The defaults need no tuning: the dials find what the destination takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GateSettings {
-    /// Calls in flight to begin with, when nothing is known. Raise it for a destination that is known to be large.
-    pub start_limit: u32,
-    /// Calls in flight the gate never goes beyond, however well it goes. Lower it for a destination that suffers silently.
-    pub max_limit: u32,
-}
-
-impl Default for GateSettings {
-    fn default() -> Self {
-        GateSettings { start_limit: 16, max_limit: 512 }
-    }
-}
 
 /// The gate of one destination.
 #[derive(Debug)]

@@ -4,17 +4,18 @@
 //! A change of the gate's state must be durable before anything is granted under it, or a crash would bring back an outage
 //! that has ended, or jobs as failed in an epoch that never was. So a desk with an unsaved change grants nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::evidence::Answers;
+use super::leases::Leases;
 use super::{Change, DestinationView};
 use crate::charging::{Evidence, is_charged};
 use crate::destination::{Destination, HealthCheck, Policy};
 use crate::gate::{Admission, Answer, Gate, GateSettings, GateStateName, Kind, Sent, Transition};
-use crate::job::{DestinationName, Epoch, Job, State, Tick, WorkerId};
+use crate::job::{DestinationName, Epoch, Job, Leased, State, Tick, WorkerId};
 use crate::lease::LeaseKey;
 use crate::outcome::{Class, Outcome};
 use crate::store::{GateRecord, Grant, Lease};
@@ -36,12 +37,8 @@ pub(super) struct Desk {
     gate: Gate,
     /// The gate as it is to be persisted; `None` once it has been.
     unsaved: Option<Unsaved>,
-    leases: BTreeMap<LeaseKey, Held>,
-    /// Leases that ended before this desk was told that they had begun.
-    ended_early: BTreeSet<LeaseKey>,
-    /// Granted to claims that the store has not answered yet.
-    reserved: u32,
-    /// One of these claims is a probe's.
+    leases: Leases,
+    /// A probe has been granted to a claim that the store has not answered yet.
     probing: bool,
     /// From when on a job may be claimable; `None`: none is known to wait.
     due: Option<Timestamp>,
@@ -63,13 +60,6 @@ struct Unsaved {
     transition: Option<Transition>,
 }
 
-/// A lease that is out.
-#[derive(Debug)]
-struct Held {
-    worker: WorkerId,
-    sent: Sent,
-}
-
 impl Default for Desk {
     fn default() -> Self {
         Desk {
@@ -78,9 +68,7 @@ impl Default for Desk {
             policy: Arc::default(),
             gate: Gate::new(GateSettings::default(), Mono::default()),
             unsaved: None,
-            leases: BTreeMap::new(),
-            ended_early: BTreeSet::new(),
-            reserved: 0,
+            leases: Leases::default(),
             probing: false,
             due: None,
             due_since: Tick::NEVER,
@@ -126,9 +114,11 @@ impl Desk {
     }
 
     /// A lease that the store found in its rows after a restart.
-    pub(super) fn adopt(&mut self, key: LeaseKey, worker: WorkerId, tick: Tick) {
+    pub(super) fn adopt(&mut self, key: LeaseKey, worker: WorkerId, tick: Tick, now: Mono) {
         let sent = self.gate.adopt(tick);
-        self.leases.insert(key, Held { worker, sent });
+        if let Some(sent) = self.leases.begin(key, worker, sent) {
+            self.gate.ended(key.job_id, sent, now);
+        }
     }
 
     pub(super) fn work_arrived(&mut self, run_at: Timestamp, tick: Tick) {
@@ -156,11 +146,6 @@ impl Desk {
         probe.is_some_and(|probe| due <= now.wall || probe.kind == Kind::Probe { on_health: true })
     }
 
-    /// Leases and reservations.
-    fn in_flight(&self) -> u32 {
-        u32::try_from(self.leases.len()).unwrap_or(u32::MAX).saturating_add(self.reserved)
-    }
-
     fn max_in_flight(&self) -> u32 {
         self.settings.as_ref().and_then(|settings| settings.max_in_flight).unwrap_or(u32::MAX)
     }
@@ -169,7 +154,7 @@ impl Desk {
     pub(super) fn reserve(&mut self, wanted: u32, share: u32, now: Mono) -> Option<Admission> {
         // Calls that hang since before the outage may take all of the share, and must not keep probes from going out.
         let share = if self.gate.is_open() { u32::MAX } else { share };
-        let room = self.max_in_flight().min(share).saturating_sub(self.in_flight());
+        let room = self.max_in_flight().min(share).saturating_sub(self.leases.in_flight());
         let tokens = self.bucket.as_ref().map_or(u32::MAX, |bucket| bucket.available(now));
         if self.probing && self.gate.is_open() {
             return None;
@@ -178,7 +163,7 @@ impl Desk {
         if let Some(bucket) = &mut self.bucket {
             bucket.take(admission.count, now);
         }
-        self.reserved += admission.count;
+        self.leases.reserve(admission.count);
         self.probing |= admission.kind != Kind::Regular;
         Some(admission)
     }
@@ -211,22 +196,18 @@ impl Desk {
     /// The store has leased `leases` of what `grant` allowed; the rest of the reservation is given back.
     pub(super) fn claimed<'a>(&mut self, grant: &Grant, leases: impl Iterator<Item = &'a Lease>, now: Mono) {
         let admission = Admission { count: grant.max, released_below: grant.released_below, kind: grant.kind };
-        self.reserved = self.reserved.saturating_sub(grant.max);
+        self.leases.end_reservation(grant.max);
         self.probing &= grant.kind == Kind::Regular;
         let mut unused = grant.max;
-        let mut over = Vec::new();
         for lease in leases {
             unused = unused.saturating_sub(1);
+            let State::Leased(Leased { worker, .. }) = lease.job.state else { continue };
             let key = LeaseKey { job_id: lease.job.id, epoch: lease.epoch };
             let sent = self.gate.granted(key.job_id, admission, grant.begun, grant.destination_epoch, now);
-            if let State::Leased(leased) = &lease.job.state {
-                self.leases.insert(key, Held { worker: leased.worker, sent });
-            }
-            if self.ended_early.remove(&key) {
-                over.push(key);
+            if let Some(sent) = self.leases.begin(key, worker, sent) {
+                self.gate.ended(key.job_id, sent, now);
             }
         }
-        over.into_iter().for_each(|key| self.lease_ended(key, now));
         if unused > 0 {
             self.gate.give_back(admission, grant.destination_epoch, unused);
             if let Some(bucket) = &mut self.bucket {
@@ -247,9 +228,8 @@ impl Desk {
 
     /// A lease was settled, released, or lapsed.
     pub(super) fn lease_ended(&mut self, key: LeaseKey, now: Mono) {
-        match self.leases.remove(&key) {
-            Some(held) => self.gate.ended(key.job_id, held.sent, now),
-            None => drop(self.ended_early.insert(key)),
+        if let Some(sent) = self.leases.end(key) {
+            self.gate.ended(key.job_id, sent, now);
         }
     }
 
@@ -281,8 +261,8 @@ impl Desk {
             | State::Dead { .. }
             | State::Cancelled { .. } => return evidence,
         };
-        let held = self.leases.get(&LeaseKey { job_id: job.id, epoch });
-        let (kind, in_flight) = held.map_or((Kind::Regular, 1), |held| (held.sent.kind, held.sent.in_flight));
+        let known = self.leases.sent(LeaseKey { job_id: job.id, epoch });
+        let (kind, in_flight) = known.map_or((Kind::Regular, 1), |sent| (sent.kind, sent.in_flight));
         let sent = Sent { begun: lease.begun, epoch: lease.destination_epoch, in_flight, kind };
         evidence.is_probe = kind != Kind::Regular;
         let class = outcome.class;
@@ -350,11 +330,7 @@ impl Desk {
     /// Whether `worker` holds leases that are not to be sent any more, `new` ones not counted. Not while it has a probe among
     /// them: that one is to be sent, and a worker is told of destinations only.
     pub(super) fn is_to_be_released(&self, worker: WorkerId, new: &BTreeSet<LeaseKey>) -> bool {
-        if self.is_served() && !self.gate.is_open() {
-            return false;
-        }
-        let mut held = self.leases.iter().filter(|(key, held)| held.worker == worker && !new.contains(key)).peekable();
-        held.peek().is_some() && held.all(|(_, held)| held.sent.kind == Kind::Regular)
+        (!self.is_served() || self.gate.is_open()) && self.leases.are_all_regular(worker, new)
     }
 
     /// How long until time alone makes something grantable here, or a health check due.
@@ -365,7 +341,7 @@ impl Desk {
     }
 
     fn grant_in(&self, now: Now) -> Option<Duration> {
-        if !self.is_served() || self.in_flight() >= self.max_in_flight() {
+        if !self.is_served() || self.leases.in_flight() >= self.max_in_flight() {
             return None;
         }
         let until_due = self.due?.since(now.wall);
@@ -391,7 +367,7 @@ impl Desk {
             limit: self.gate.limit(),
             rate: self.gate.rate(),
             epoch: self.gate.epoch(),
-            in_flight: self.in_flight(),
+            in_flight: self.leases.in_flight(),
             last_error: self.last_error.clone(),
             since,
         }
