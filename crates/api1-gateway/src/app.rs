@@ -4,7 +4,7 @@
 //! snapshot that a reload replaces whole, so that a request sees either the old settings or the new ones.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -90,8 +90,10 @@ pub struct App {
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
-    /// Pauses and resumes reach the disk in the order in which they took effect.
+    /// Changes of gates reach the disk in the order in which they took effect.
     pub(crate) gate_writes: tokio::sync::Mutex<()>,
+    /// Outcomes that the store has not taken yet.
+    pub(crate) settling: AtomicUsize,
 }
 
 impl App {
@@ -106,9 +108,9 @@ impl App {
         shutdown: Shutdown,
     ) -> Result<Arc<Self>, StoreError> {
         let mut dispatcher = Dispatcher::new(store.start());
-        dispatcher.configure(setup.destinations.clone());
+        dispatcher.configure(setup.destinations.clone(), clock.now());
         let with_jobs = store.stats().await?.destinations.into_keys();
-        dispatcher.restore(&store.leases().await?, store.gates().await?, with_jobs);
+        dispatcher.restore(&store.leases().await?, store.gates().await?, with_jobs, clock.now());
         Ok(Arc::new(App {
             store,
             dispatcher: Arc::new(Mutex::new(dispatcher)),
@@ -124,12 +126,13 @@ impl App {
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),
+            settling: AtomicUsize::new(0),
         }))
     }
 
     /// Other destinations from now on. One that is no longer among them is held, with its jobs.
     pub fn reload(&self, destinations: BTreeMap<DestinationName, Arc<Destination>>, default: Option<DestinationName>) {
-        self.dispatcher().configure(destinations.clone());
+        self.dispatcher().configure(destinations.clone(), self.clock.now());
         let catalog = Arc::new(Catalog::new(destinations, default));
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
         self.work.notify_waiters();

@@ -1,4 +1,5 @@
-//! What a gateway does without being asked: ends overdue leases and jobs, deletes old ones, watches the disk and the store.
+//! What a gateway does without being asked: ends overdue leases and jobs, writes what gates have changed to, deletes old
+//! jobs, watches the disk and the store.
 //!
 //! Every task ends with the shutdown; one that ends before takes the process down, see [`tasks::supervise`].
 
@@ -45,6 +46,7 @@ async fn goes_on(app: &App, pause: Duration) -> bool {
 
 async fn sweep(app: Arc<App>) {
     while goes_on(&app, SWEEP_INTERVAL).await {
+        app.try_to_persist_gates().await;
         for _ in 0..SWEEPS_IN_A_ROW {
             match app.sweep().await {
                 Ok(0) => break,

@@ -85,6 +85,7 @@ impl Config {
         let sources = Sources {
             file: s.optional::<String>("--config", "API1_CONFIG", flags.config).map(PathBuf::from),
             destinations: s.list("--destination", "API1_DESTINATIONS", flags.destinations, &[]),
+            health_checks: s.list("--health-check", "API1_HEALTH_CHECKS", flags.health_checks, &[]),
             default: s.optional("--default-destination", "API1_DEFAULT_DESTINATION", flags.default_destination),
         };
         let destinations = destinations(s, &sources);

@@ -2,15 +2,22 @@
 //! dispatcher, parked claims and waiting callers are told. Each is brought [to its end](crate::to_the_end).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jobs_core::destination::OrderingOnDead;
+use jobs_core::gate::Kind;
 use jobs_core::job::{Job, JobId, NewJob, WorkerId};
 use jobs_core::lifecycle::{Cancel, Redrive};
 use jobs_core::store::{Enqueued, SettleAnswer, Settlement, Steered, StoreError, Swept};
+use jobs_core::time::Now;
 
 use crate::app::App;
 use crate::jobstore::Granted;
 use crate::to_the_end::to_the_end;
+
+/// Outcomes that wait for the store from which on no more jobs are granted: some tenths of a second of its work. A disk that
+/// cannot keep up with what comes back must not be given more to come back.
+const MOST_SETTLING: usize = 5_000;
 
 impl App {
     /// All of `jobs` in one durable commit, which has happened when this answers.
@@ -32,14 +39,17 @@ impl App {
         .await
     }
 
-    /// What `worker` may have now, without waiting; `None`: nothing.
+    /// What `worker` may have at `now`, without waiting; `None`: nothing.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         worker: WorkerId,
         concurrency: u32,
         max: u32,
+        now: Now,
     ) -> Result<Option<Granted>, StoreError> {
-        let now = self.clock.now();
+        if self.settling.load(Ordering::Relaxed) > MOST_SETTLING {
+            return Ok(None);
+        }
         let grants = self.dispatcher().plan(worker, concurrency, max, now);
         if grants.is_empty() {
             return Ok(None);
@@ -48,16 +58,16 @@ impl App {
         let granted = to_the_end(async move {
             match app.store.claim(worker, grants.clone(), now).await {
                 Ok(claimed) => {
-                    app.dispatcher().claimed(&grants, &claimed);
+                    app.dispatcher().claimed(&grants, &claimed, app.clock.now());
                     let granted: usize = grants.iter().map(|grant| grant.max as usize).sum();
-                    if claimed.leases.len() < granted {
-                        // Places that were reserved meanwhile may be another claim's now.
+                    if claimed.leases.len() < granted || grants.iter().any(|grant| grant.kind != Kind::Regular) {
+                        // Places that were reserved meanwhile may be another claim's now, and so may the next probe.
                         app.work.notify_waiters();
                     }
                     Ok(Granted::new(app, worker, claimed.leases, now.mono))
                 }
                 Err(error) => {
-                    app.dispatcher().claim_failed(&grants);
+                    app.dispatcher().claim_failed(&grants, app.clock.now());
                     Err(error)
                 }
             }
@@ -73,8 +83,12 @@ impl App {
     ) -> Result<Vec<SettleAnswer>, StoreError> {
         let app = Arc::clone(self);
         to_the_end(async move {
-            let answers = app.store.settle(worker, settlements, app.judge(), app.clock.now()).await?;
-            app.dispatcher().settled(&answers);
+            let settling = Settling::new(&app, settlements.len());
+            let answers = app.store.settle(worker, settlements, app.judge(), app.clock.now()).await;
+            drop(settling);
+            let answers = answers?;
+            app.dispatcher().settled(&answers, app.clock.now());
+            app.try_to_persist_gates().await;
             app.work.notify_waiters();
             app.tell_of_ends(answers.iter().filter_map(|answer| match answer {
                 // Not again for a job that had ended before.
@@ -115,7 +129,7 @@ impl App {
         let swept: Swept = self.store.sweep(self.judge(), self.clock.now()).await?;
         let count = swept.lapsed.len() + swept.expired.len();
         if count > 0 {
-            self.dispatcher().swept(&swept);
+            self.dispatcher().swept(&swept, self.clock.now());
             self.work.notify_waiters();
             self.tell_of_ends(swept.lapsed.iter().map(|(_, _, job)| job).chain(&swept.expired));
         }
@@ -134,5 +148,28 @@ impl App {
     fn tell_of_ends<'a>(&self, jobs: impl Iterator<Item = &'a Job>) {
         let ended = jobs.filter(|job| job.state.name().is_terminal());
         self.drain_rates.ended(ended.inspect(|job| self.waiters.ended(job.id)).map(|job| &job.destination));
+    }
+}
+
+/// Counts outcomes for as long as the store has not taken them.
+struct Settling<'a> {
+    app: &'a App,
+    count: usize,
+}
+
+impl<'a> Settling<'a> {
+    fn new(app: &'a App, count: usize) -> Self {
+        app.settling.fetch_add(count, Ordering::Relaxed);
+        Settling { app, count }
+    }
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        let before = self.app.settling.fetch_sub(self.count, Ordering::Relaxed);
+        if before > MOST_SETTLING {
+            // Claims that were refused meanwhile may look again.
+            self.app.work.notify_waiters();
+        }
     }
 }

@@ -58,6 +58,8 @@ pub struct Plan {
     pub destinations: Vec<String>,
     /// Whether they are up at the start; as in the original design they are not.
     pub up: bool,
+    /// Whether the gateway knows where they say that they are healthy.
+    pub health_checks: bool,
     /// More flags for the gateway, the workers.
     pub gateway_flags: Vec<String>,
     pub worker_flags: Vec<String>,
@@ -71,6 +73,7 @@ impl Default for Plan {
             workers: 1,
             destinations: vec![API2.to_owned()],
             up: false,
+            health_checks: false,
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
             within: None,
@@ -107,6 +110,9 @@ impl Trio {
         for name in &plan.destinations {
             let (process, client) = start_api(programs, name, plan.up, folder.path(), &http).await?;
             destination_flags.extend(["--destination".to_owned(), format!("{name}={}/api2/simulate", client.url())]);
+            if plan.health_checks {
+                destination_flags.extend(["--health-check".to_owned(), format!("{name}={}/api2/health", client.url())]);
+            }
             apis.push((name.clone(), process));
             api_clients.push(client);
         }

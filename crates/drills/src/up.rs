@@ -97,10 +97,12 @@ async fn start_all(programs: &Programs, services: &mut Vec<Service>) -> Result<(
     let http = Http::new();
     let api2 = Service::start(programs, API2_FLAKY, "api2", 35, &[], services)?.ready(&http).await?;
     let destination = format!("api2={api2}/api2/simulate");
+    let health_check = format!("api2={api2}/api2/health");
     let own = ["API1_DESTINATIONS", "API1_DESTINATIONS_FILE", "API1_CONFIG", "API1_CONFIG_FILE"];
     let is_set = own.iter().any(|variable| env::var_os(variable).is_some());
-    let destination = if is_set { Vec::new() } else { vec!["--destination", &destination] };
-    let gateway = Service::start(programs, API1_GATEWAY, "gateway", 36, &destination, services)?.ready(&http).await?;
+    let flags = ["--destination", &destination, "--health-check", &health_check];
+    let flags = if is_set { &[] } else { flags.as_slice() };
+    let gateway = Service::start(programs, API1_GATEWAY, "gateway", 36, flags, services)?.ready(&http).await?;
     let is_set = ["WORKER_GATEWAY", "WORKER_GATEWAY_FILE"].iter().any(|variable| env::var_os(variable).is_some());
     let flags = if is_set { Vec::new() } else { vec!["--gateway", &gateway] };
     let worker = Service::start(programs, RETRY_WORKER, "worker", 33, &flags, services)?.ready(&http).await?;
@@ -121,7 +123,8 @@ Try, in another terminal:
 
   curl -i -X POST {gateway}/api1/process -H 'Content-Type: application/json' -d '{{ "name": "hello" }}'
   curl {gateway}/api1/jobs        the job waits, and its retries are 2, 4, 8, 16 … seconds apart
-  curl -X POST {api2}/api2/toggle     brings API 2 back: the next retry succeeds
+  curl -X POST {api2}/api2/toggle     brings API 2 back: the job is tried at once, for the gateway asks for its health
+  curl {gateway}/api1/destinations    what the gateway thinks of API 2
   curl {api2}/api2/ledger             what really arrived there
 "#
     )

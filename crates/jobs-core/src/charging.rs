@@ -22,6 +22,8 @@ pub struct Evidence {
     pub others_fail: bool,
     /// The destination is held because of its configuration: no answer says anything about a job.
     pub misconfigured: bool,
+    /// The attempt was to find out whether a destination that is held is back: that it is not is nobody's fault.
+    pub is_probe: bool,
 }
 
 /// Answers by `overload` in a row from which on a job may be charged for them.
@@ -32,6 +34,7 @@ pub const PATIENCE_WITH_OVERLOAD: u32 = 10;
 /// `begun`: when the attempt was granted. `progress`: the job's, before this failure.
 pub fn is_charged(class: Class, begun: Tick, progress: &Progress, evidence: &Evidence) -> bool {
     match class {
+        Class::Overload | Class::Down | Class::Error if evidence.is_probe => false,
         Class::Overload => {
             progress.overloads + 1 >= PATIENCE_WITH_OVERLOAD && evidence.other_ok > progress.last_settled
         }
@@ -70,6 +73,16 @@ mod tests {
         let stale = Evidence { other_ok: Tick(80), other_ok_same_worker: Tick(80), ..evidence() };
         for class in [Class::Overload, Class::Down, Class::Error] {
             assert!(!is_charged(class, BEGUN, &progress, &stale), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_that_fails_charges_nobody() {
+        let progress = Progress { overloads: 50, last_down: Tick(90), ..Progress::default() };
+        let through = Evidence { other_ok: Tick(150), other_ok_same_worker: Tick(150), ..evidence() };
+        for class in [Class::Overload, Class::Down, Class::Error] {
+            assert!(is_charged(class, BEGUN, &progress, &through), "{class:?}");
+            assert!(!is_charged(class, BEGUN, &progress, &Evidence { is_probe: true, ..through }), "{class:?}");
         }
     }
 

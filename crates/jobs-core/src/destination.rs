@@ -2,14 +2,16 @@
 //!
 //! These are checked values; reading them from flags or a file, with errors for people, is the gateway's work.
 
+use std::fmt;
 use std::time::Duration;
 
+use crate::gate::GateSettings;
 use crate::job::DestinationName;
 use crate::outcome::{Class, Rule};
 use crate::retry::RetryPolicy;
 
 /// The settings of one destination.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Destination {
     pub name: DestinationName,
     /// For people: "API 2".
@@ -25,6 +27,7 @@ pub struct Destination {
     /// Most leases at a time, whatever the gate would allow; `None`: no bound of its own.
     pub max_in_flight: Option<u32>,
     pub rate_limit: Option<RateLimit>,
+    pub gate: GateSettings,
     pub health_check: Option<HealthCheck>,
     pub rules: Vec<Rule>,
     /// Whether a forwarded client's `Authorization` and `Cookie` travel.
@@ -47,10 +50,33 @@ impl Destination {
             policy: Policy::default(),
             max_in_flight: None,
             rate_limit: None,
+            gate: GateSettings::default(),
             health_check: None,
             rules: Vec::new(),
             forward_credentials: false,
         }
+    }
+}
+
+/// Shows the names of its headers and not their values, which are secrets more often than not.
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Destination")
+            .field("name", &self.name)
+            .field("title", &self.title)
+            .field("url", &self.url)
+            .field("method", &self.method)
+            .field("headers", &headers)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("policy", &self.policy)
+            .field("max_in_flight", &self.max_in_flight)
+            .field("rate_limit", &self.rate_limit)
+            .field("gate", &self.gate)
+            .field("health_check", &self.health_check)
+            .field("rules", &self.rules)
+            .field("forward_credentials", &self.forward_credentials)
+            .finish()
     }
 }
 
@@ -145,5 +171,13 @@ mod tests {
         assert_eq!(default_title("apiary"), "apiary");
         assert_eq!(default_title("api"), "api");
         assert_eq!(default_title("payments"), "payments");
+    }
+
+    #[test]
+    fn a_destination_is_shown_without_the_values_of_its_headers() {
+        let mut settings = Destination::new("api2".parse().unwrap(), "http://127.0.0.1/".to_owned());
+        settings.headers.push(("Authorization".to_owned(), "Bearer of-a-secret".to_owned()));
+        let shown = format!("{settings:?}");
+        assert!(shown.contains("Authorization") && !shown.contains("of-a-secret"), "{shown}");
     }
 }

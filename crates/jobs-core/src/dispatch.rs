@@ -1,27 +1,30 @@
 //! Who may get the next job: the gateway's memory of its destinations and workers.
 //!
 //! It grants claims round-robin over the destinations that have work, within their limits, and remembers what each
-//! destination answered, so that a failure can be judged by the others'. All of it is soft: losing it at a restart can neither
-//! lose nor strand a job. It never looks at a job that waits; the store does, within what is granted here.
+//! destination answered, so that a failure can be judged by the others'. What one destination may be granted is decided at
+//! its desk, by its gate. All of it is soft: losing it at a restart can neither lose nor strand a job. It never looks at
+//! a job that waits; the store does, within what is granted here.
 //!
 //! Reservations are made in [`Dispatcher::plan`] and corrected by [`Dispatcher::claimed`], so a limit holds exactly for one
 //! worker or fifty without their knowing of each other.
 
 mod bucket;
+mod desk;
 mod evidence;
+mod leases;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::bucket::Bucket;
-use self::evidence::Answers;
+use self::desk::Desk;
 use crate::charging::Evidence;
-use crate::destination::{Destination, Policy};
+use crate::destination::{Destination, HealthCheck, Policy};
 pub use crate::gate::GateStateName;
+use crate::gate::{Kind, Transition};
 use crate::job::{DestinationName, Epoch, Job, State, Tick, WorkerId};
 use crate::lease::{LEASE_TERM, LeaseKey};
-use crate::outcome::{Class, Outcome};
+use crate::outcome::Outcome;
 use crate::store::{Claimed, GateRecord, Grant, Judge, SettleAnswer, Swept};
 use crate::time::{Mono, Now, Timestamp};
 
@@ -41,29 +44,20 @@ pub struct Dispatcher {
     served: Option<DestinationName>,
 }
 
-/// What is known of one destination.
-#[derive(Debug, Default)]
-struct Desk {
-    /// `None`: configured no more, or not yet.
-    settings: Option<Arc<Destination>>,
-    policy: Arc<Policy>,
-    gate: GateRecord,
-    /// Leases and reservations.
-    in_flight: u32,
-    /// From when on a job may be claimable; `None`: none is known to wait.
-    due: Option<Timestamp>,
-    /// When `due` was last brought forward: an older claim that found nothing says nothing about newer work.
-    due_since: Tick,
-    bucket: Option<Bucket>,
-    answers: Answers,
-    last_error: Option<String>,
-}
-
 /// A worker that was heard from.
 #[derive(Debug)]
 struct Session {
     heard: Mono,
     concurrency: u32,
+}
+
+/// A gate whose state has changed. Until [`Dispatcher::persisted`] its destination is granted nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub destination: DestinationName,
+    pub record: GateRecord,
+    /// What the destination's answers brought about; `None` if it was done by hand.
+    pub transition: Option<Transition>,
 }
 
 /// A destination as shown to people.
@@ -78,9 +72,15 @@ pub struct DestinationView {
     pub reason: Option<String>,
     /// Configured no more: its jobs wait until it is again.
     pub removed: bool,
-    pub limit: Option<u32>,
+    /// Calls in flight it may have.
+    pub limit: u32,
+    /// Calls a second it may have; `None`: as many as the limit lets through.
+    pub rate: Option<f64>,
+    /// How often it has recovered.
+    pub epoch: u64,
     pub in_flight: u32,
     pub last_error: Option<String>,
+    /// When it was held because of failures.
     pub since: Option<Timestamp>,
 }
 
@@ -96,44 +96,45 @@ impl Dispatcher {
     }
 
     /// The destinations as configured, at the start and at each reload. One that is no longer listed is held, with its jobs.
-    pub fn configure(&mut self, mut destinations: BTreeMap<DestinationName, Arc<Destination>>) {
+    pub fn configure(&mut self, mut destinations: BTreeMap<DestinationName, Arc<Destination>>, now: Now) {
         let tick = self.next_tick();
         for (name, desk) in &mut self.desks {
-            if let Some(settings) = destinations.remove(name) {
-                desk.configure(settings, tick);
-            } else {
-                desk.settings = None;
+            match destinations.remove(name) {
+                Some(settings) => desk.configure(settings, tick, now.mono),
+                None => desk.remove(),
             }
         }
         for (name, settings) in destinations {
-            self.desks.entry(name).or_default().configure(settings, tick);
+            self.desks.entry(name).or_default().configure(settings, tick, now.mono);
         }
     }
 
-    /// What a freshly opened store holds: live leases, gates as persisted, and the destinations that have jobs.
+    /// What a freshly opened store holds: live leases, gates as persisted, and the destinations that have jobs. A gate that
+    /// was open is open still; any other of a destination with jobs starts carefully.
     pub fn restore(
         &mut self,
         leases: &[(LeaseKey, WorkerId, DestinationName)],
-        gates: BTreeMap<DestinationName, GateRecord>,
+        mut gates: BTreeMap<DestinationName, GateRecord>,
         with_jobs: impl IntoIterator<Item = DestinationName>,
+        now: Now,
     ) {
-        for (_, _, destination) in leases {
-            self.desk(destination).in_flight += 1;
-        }
-        for (name, gate) in gates {
-            self.desk(&name).gate = gate;
-        }
         for name in with_jobs {
             self.work_arrived(&name, Timestamp::default());
+            gates.entry(name).or_default();
+        }
+        for (name, gate) in gates {
+            self.desk(&name).restore(&gate, now);
+        }
+        let tick = self.next_tick();
+        for (key, worker, destination) in leases {
+            self.desk(destination).adopt(*key, *worker, tick, now.mono);
         }
     }
 
     /// A job of `destination` may be claimable from `run_at` on.
     pub fn work_arrived(&mut self, destination: &DestinationName, run_at: Timestamp) {
         let tick = self.next_tick();
-        let desk = self.desk(destination);
-        desk.due = Some(desk.due.map_or(run_at, |due| due.min(run_at)));
-        desk.due_since = tick;
+        self.desk(destination).work_arrived(run_at, tick);
     }
 
     /// A worker lives.
@@ -144,65 +145,58 @@ impl Dispatcher {
     }
 
     /// What `worker`, which can have `concurrency` attempts in flight, may claim now: at most `max` in all, reserved
-    /// until [`Dispatcher::claimed`] or [`Dispatcher::claim_failed`].
+    /// until [`Dispatcher::claimed`] or [`Dispatcher::claim_failed`]. One grant for a destination.
     pub fn plan(&mut self, worker: WorkerId, concurrency: u32, max: u32, now: Now) -> Vec<Grant> {
         self.sessions.insert(worker, Session { heard: now.mono, concurrency });
         self.sessions.retain(|_, session| now.mono.since(session.heard) < LEASE_TERM);
         let begun = self.next_tick();
         let ready: Vec<DestinationName> = self.ready(now);
-        let share = self.share(ready.len());
+        let share = self.share(now);
         let mut grants: BTreeMap<usize, Grant> = BTreeMap::new();
         let mut left = max;
         // A first round that gives each its part, then one for what the others left.
         for quantum in [max.div_ceil(u32::try_from(ready.len().max(1)).unwrap_or(u32::MAX)), max] {
             for (place, name) in ready.iter().enumerate() {
                 let desk = self.desk(name);
-                let count = desk.reserve(quantum.min(left), share, now.mono);
-                if count > 0 {
-                    left -= count;
-                    let grant = grants.entry(place).or_insert_with(|| desk.grant(name, begun));
-                    grant.max += count;
+                if let Some(admission) = desk.reserve(quantum.min(left), share, now.mono) {
+                    left -= admission.count;
+                    let grant = grants.entry(place).or_insert_with(|| desk.grant(name, admission, begun));
+                    grant.max += admission.count;
                     self.served = Some(name.clone());
                 }
             }
         }
-        grants.into_values().collect()
+        let mut grants: Vec<Grant> = grants.into_values().collect();
+        for grant in grants.iter_mut().filter(|grant| grant.kind == Kind::Regular) {
+            grant.fresh = self.desk(&grant.destination).fresh_of(grant.max);
+        }
+        grants
     }
 
     /// The store has leased what it could of `grants`: the rest of the reservations is given back.
-    pub fn claimed(&mut self, grants: &[Grant], claimed: &Claimed) {
-        let mut unused: BTreeMap<&DestinationName, u32> =
-            grants.iter().map(|grant| (&grant.destination, grant.max)).collect();
-        for lease in &claimed.leases {
-            if let Some(count) = unused.get_mut(&lease.job.destination) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        for (name, count) in unused {
-            self.desk(name).give_back(count);
+    pub fn claimed(&mut self, grants: &[Grant], claimed: &Claimed, now: Now) {
+        for grant in grants {
+            let leases = claimed.leases.iter().filter(|lease| lease.job.destination == grant.destination);
+            self.desk(&grant.destination).claimed(grant, leases, now.mono);
         }
         for (name, next) in &claimed.exhausted {
-            let begun = grants.iter().find(|grant| grant.destination == *name).map(|grant| grant.begun);
-            let desk = self.desk(name);
-            if begun.is_some_and(|begun| desk.due_since <= begun) {
-                desk.due = *next;
+            if let Some(grant) = grants.iter().find(|grant| grant.destination == *name) {
+                self.desk(name).exhausted(grant, *next);
             }
         }
     }
 
     /// The store could not say what it leased: whatever it was will lapse.
-    pub fn claim_failed(&mut self, grants: &[Grant]) {
-        for grant in grants {
-            self.desk(&grant.destination).give_back(grant.max);
-        }
+    pub fn claim_failed(&mut self, grants: &[Grant], now: Now) {
+        self.claimed(grants, &Claimed::default(), now);
     }
 
     /// Leases have ended, and jobs wait again.
-    pub fn settled(&mut self, answers: &[SettleAnswer]) {
+    pub fn settled(&mut self, answers: &[SettleAnswer], now: Now) {
         for answer in answers {
             if let SettleAnswer::Known { job, ended, .. } = answer {
-                if ended.is_some() {
-                    self.lease_ended(&job.destination);
+                if let Some((key, _)) = ended {
+                    self.desk(&job.destination).lease_ended(*key, now.mono);
                 }
                 self.job_changed(job);
             }
@@ -210,9 +204,9 @@ impl Dispatcher {
     }
 
     /// Leases have lapsed and waiting jobs expired.
-    pub fn swept(&mut self, swept: &Swept) {
-        for (_, _, job) in &swept.lapsed {
-            self.lease_ended(&job.destination);
+    pub fn swept(&mut self, swept: &Swept, now: Now) {
+        for (key, _, job) in &swept.lapsed {
+            self.desk(&job.destination).lease_ended(*key, now.mono);
             self.job_changed(job);
         }
         for job in &swept.expired {
@@ -229,24 +223,53 @@ impl Dispatcher {
         }
     }
 
-    /// When a parked claim should look again although nothing wakes it; `None`: not before something does.
+    /// When a claim that [`Dispatcher::plan`] granted nothing at `now` should look again although nothing wakes it; `None`:
+    /// not before something does.
     pub fn wake_in(&self, now: Now) -> Option<Duration> {
         self.desks.values().filter_map(|desk| desk.wake_in(now)).min()
     }
 
-    /// Holds a destination by hand. Answers the gate to persist; `None` if no such destination is known.
-    pub fn pause(&mut self, name: &DestinationName) -> Option<GateRecord> {
-        let desk = self.desks.get_mut(name)?;
-        desk.gate.paused = true;
-        Some(desk.gate.clone())
+    /// The gates whose state has changed and is not known to be durable. Each is named until [`Dispatcher::persisted`].
+    pub fn changes(&self) -> Vec<Change> {
+        self.desks.iter().filter_map(|(name, desk)| desk.change(name)).collect()
     }
 
-    /// Ends a pause. Answers the gate to persist; `None` if no such destination is known.
-    pub fn resume(&mut self, name: &DestinationName) -> Option<GateRecord> {
-        self.work_arrived_if_known(name);
-        let desk = self.desks.get_mut(name)?;
-        desk.gate.paused = false;
-        Some(desk.gate.clone())
+    /// `change` is on the disk: its destination may be granted again, unless its gate has changed once more.
+    pub fn persisted(&mut self, change: &Change) {
+        self.desk(&change.destination).persisted(&change.record);
+    }
+
+    /// The health checks that are due: each is to be made by one worker, and what it found told to
+    /// [`Dispatcher::health_checked`].
+    pub fn health_checks(&mut self, now: Now) -> Vec<(DestinationName, HealthCheck)> {
+        let due = |(name, desk): (&DestinationName, &mut Desk)| {
+            desk.take_health_check(now.mono).map(|check| (name.clone(), check))
+        };
+        self.desks.iter_mut().filter_map(due).collect()
+    }
+
+    /// What a health check found.
+    pub fn health_checked(&mut self, name: &DestinationName, healthy: bool) {
+        if let Some(desk) = self.desks.get_mut(name) {
+            desk.health_checked(healthy);
+        }
+    }
+
+    /// The destinations whose jobs `worker` is to release, as far as it has not sent them. `new`: what the answer that tells
+    /// it brings along.
+    pub fn releases(&self, worker: WorkerId, new: &BTreeSet<LeaseKey>) -> Vec<DestinationName> {
+        let held = self.desks.iter().filter(|(_, desk)| desk.is_to_be_released(worker, new));
+        held.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Holds a destination by hand. Answers whether such a destination is known.
+    pub fn pause(&mut self, name: &DestinationName, now: Now) -> bool {
+        self.hold(name, true, now)
+    }
+
+    /// Ends a pause. Answers whether such a destination is known.
+    pub fn resume(&mut self, name: &DestinationName, now: Now) -> bool {
+        self.hold(name, false, now)
     }
 
     /// A configured destination.
@@ -259,34 +282,29 @@ impl Dispatcher {
         self.desks.iter().map(|(name, desk)| desk.view(name)).collect()
     }
 
-    fn work_arrived_if_known(&mut self, name: &DestinationName) {
-        if self.desks.contains_key(name) {
-            self.work_arrived(name, Timestamp::default());
-        }
-    }
-
-    fn lease_ended(&mut self, destination: &DestinationName) {
-        let desk = self.desk(destination);
-        desk.in_flight = desk.in_flight.saturating_sub(1);
+    fn hold(&mut self, name: &DestinationName, paused: bool, now: Now) -> bool {
+        let tick = self.next_tick();
+        let desk = self.desks.get_mut(name);
+        desk.map(|desk| desk.pause(paused, tick, now)).is_some()
     }
 
     /// Destinations that could be granted something, in the order of their turns.
     fn ready(&self, now: Now) -> Vec<DestinationName> {
-        let is_ready = |desk: &Desk| desk.is_served() && desk.due.is_some_and(|due| due <= now.wall);
-        let all = self.desks.iter().filter(|(_, desk)| is_ready(desk)).map(|(name, _)| name.clone());
+        let all = self.desks.iter().filter(|(_, desk)| desk.is_ready(now)).map(|(name, _)| name.clone());
         let mut ready: Vec<DestinationName> = all.collect();
         let first = ready.partition_point(|name| self.served.as_ref().is_some_and(|served| name <= served));
         ready.rotate_left(first);
         ready
     }
 
-    /// Most leases one destination may hold while `ready` of them have work; no bound where there is only one at all.
-    fn share(&self, ready: usize) -> u32 {
+    /// Most leases one destination may hold now; no bound where there is only one at all.
+    fn share(&self, now: Now) -> u32 {
         if self.desks.values().filter(|desk| desk.is_served()).count() < 2 {
             return u32::MAX;
         }
+        let busy = self.desks.values().filter(|desk| desk.is_busy(now)).count();
         let fleet: u64 = self.sessions.values().map(|session| u64::from(session.concurrency)).sum();
-        let part = if ready > 1 { SHARE_AMONG_SEVERAL } else { SHARE_ALONE };
+        let part = if busy > 1 { SHARE_AMONG_SEVERAL } else { SHARE_ALONE };
         // A cast of a float saturates; one slot at least, or a fleet of one worker with one slot would never start.
         ((fleet as f64 * part) as u32).max(1)
     }
@@ -304,123 +322,12 @@ impl Dispatcher {
     }
 }
 
-impl Desk {
-    fn configure(&mut self, settings: Arc<Destination>, tick: Tick) {
-        self.policy = Arc::new(settings.policy.clone());
-        self.bucket = settings.rate_limit.map(|limit| Bucket::new(limit, self.bucket.as_ref()));
-        if self.settings.is_none() {
-            // Jobs may have waited for it all along.
-            self.due = Some(Timestamp::default());
-            self.due_since = tick;
-        }
-        self.settings = Some(settings);
-    }
-
-    fn is_served(&self) -> bool {
-        self.settings.is_some() && !self.gate.paused
-    }
-
-    fn limit(&self) -> Option<u32> {
-        self.settings.as_ref().and_then(|settings| settings.max_in_flight)
-    }
-
-    /// Takes up to `wanted` places, as far as limit, `share` and rate allow; answers how many.
-    fn reserve(&mut self, wanted: u32, share: u32, now: Mono) -> u32 {
-        let room = self.limit().unwrap_or(u32::MAX).min(share).saturating_sub(self.in_flight);
-        let wanted = wanted.min(room);
-        let count = self.bucket.as_mut().map_or(wanted, |bucket| bucket.take(wanted, now));
-        self.in_flight += count;
-        count
-    }
-
-    fn give_back(&mut self, count: u32) {
-        self.in_flight = self.in_flight.saturating_sub(count);
-        if let Some(bucket) = &mut self.bucket {
-            bucket.give_back(count);
-        }
-    }
-
-    fn grant(&self, name: &DestinationName, begun: Tick) -> Grant {
-        Grant {
-            destination: name.clone(),
-            max: 0,
-            destination_epoch: self.gate.epoch,
-            begun,
-            ok_begun: self.answers.ok_begun(),
-        }
-    }
-
-    /// How long until time alone makes something grantable here. A full destination is woken by its settles instead.
-    fn wake_in(&self, now: Now) -> Option<Duration> {
-        if !self.is_served() || self.limit().is_some_and(|limit| self.in_flight >= limit) {
-            return None;
-        }
-        let until_due = self.due?.since(now.wall);
-        let until_token = self.bucket.as_ref().map_or(Duration::ZERO, |bucket| bucket.wait(now.mono));
-        // What is due and has a token is held back by the fleet's slots: its settles wake.
-        Some(until_due.max(until_token)).filter(|wait| !wait.is_zero())
-    }
-
-    fn view(&self, name: &DestinationName) -> DestinationView {
-        let held = !self.is_served();
-        let reason = match (&self.settings, self.gate.paused) {
-            (None, _) => Some("removed from the settings".to_owned()),
-            (Some(_), true) => Some("paused by hand".to_owned()),
-            (Some(_), false) => None,
-        };
-        DestinationView {
-            name: name.clone(),
-            title: self.settings.as_ref().map_or_else(|| name.to_string(), |settings| settings.title.clone()),
-            url: self.settings.as_ref().map(|settings| settings.url.clone()).unwrap_or_default(),
-            state: if held { GateStateName::Paused } else { GateStateName::Closed },
-            reason,
-            removed: self.settings.is_none(),
-            limit: self.limit(),
-            in_flight: self.in_flight,
-            last_error: self.last_error.clone(),
-            since: self.gate.open.as_ref().map(|(since, _)| *since),
-        }
-    }
-
-    /// Judges an outcome by the others, then takes note of it.
-    fn weigh(&mut self, job: &Job, epoch: Epoch, outcome: &Outcome, worker: WorkerId, tick: Tick) -> Evidence {
-        let evidence = self.answers.evidence_about(job.id, worker, tick, self.gate.epoch);
-        let begun = match &job.state {
-            State::Leased(lease) if lease.epoch == epoch => lease.begun,
-            // A late success is still a success; any other late answer has been counted as lost.
-            State::Leased(_) | State::Pending(_) | State::Dead { .. } | State::Cancelled { .. }
-                if outcome.class == Class::Ok =>
-            {
-                Tick::NEVER
-            }
-            State::Leased(_)
-            | State::Pending(_)
-            | State::Succeeded { .. }
-            | State::Dead { .. }
-            | State::Cancelled { .. } => return evidence,
-        };
-        self.answers.note(job.id, worker, outcome.class, begun, tick);
-        if outcome.class != Class::Ok {
-            self.last_error =
-                outcome.error.clone().or_else(|| outcome.status.map(|status| format!("answered {status}")));
-        }
-        evidence
-    }
-}
-
 impl Judge for Mutex<Dispatcher> {
-    fn weigh(
-        &self,
-        job: &Job,
-        epoch: Epoch,
-        outcome: &Outcome,
-        worker: WorkerId,
-        _now: Now,
-    ) -> (Arc<Policy>, Evidence) {
+    fn weigh(&self, job: &Job, epoch: Epoch, outcome: &Outcome, worker: WorkerId, now: Now) -> (Arc<Policy>, Evidence) {
         let mut dispatcher = lock(self);
         let tick = dispatcher.next_tick();
         let desk = dispatcher.desk(&job.destination);
-        let evidence = desk.weigh(job, epoch, outcome, worker, tick);
+        let evidence = desk.weigh(job, epoch, outcome, worker, tick, now);
         (Arc::clone(&desk.policy), evidence)
     }
 

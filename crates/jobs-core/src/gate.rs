@@ -17,6 +17,7 @@ mod breaker;
 mod dials;
 mod latency;
 mod probe;
+mod settings;
 mod window;
 
 use std::time::Duration;
@@ -26,29 +27,12 @@ use serde::{Deserialize, Serialize};
 use self::breaker::{Breaker, Fault, Seen};
 use self::dials::{Dials, Sample};
 use self::probe::{Probe, Probes};
+pub use self::settings::GateSettings;
 use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::{Class, Outcome};
 use crate::retry::RetryPolicy;
 use crate::store::GateRecord;
 use crate::time::{Mono, Now, Timestamp};
-
-/// How the reason of a gate begins that is held because of its settings rather than its state.
-const MISCONFIGURED: &str = "misconfigured";
-
-/// How far a gate may open, per destination. The defaults need no tuning: the dials find what the destination takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GateSettings {
-    /// Calls in flight to begin with, when nothing is known. Raise it for a destination that is known to be large.
-    pub start_limit: u32,
-    /// Calls in flight the gate never goes beyond, however well it goes. Lower it for a destination that suffers silently.
-    pub max_limit: u32,
-}
-
-impl Default for GateSettings {
-    fn default() -> Self {
-        GateSettings { start_limit: 16, max_limit: 512 }
-    }
-}
 
 /// The gate of one destination.
 #[derive(Debug)]
@@ -160,7 +144,7 @@ impl Gate {
         gate.dials = Dials::ramp(gate.goodput, settings.max_limit, now.mono);
         gate.hold_until = record.hold_until.map(|until| now.mono.plus(until.since(now.wall)));
         if let Some((since, reason)) = &record.open {
-            let fault = if reason.starts_with(MISCONFIGURED) { Fault::Misconfigured(None) } else { Fault::Down };
+            let fault = if record.misconfigured { Fault::Misconfigured(None) } else { Fault::Down };
             gate.state = State::Open { since: *since, fault, reason: reason.clone(), probes: Probes::new(now.mono) };
         }
         gate
@@ -175,6 +159,7 @@ impl Gate {
         GateRecord {
             epoch: self.epoch,
             open,
+            misconfigured: self.is_misconfigured(),
             hold_until: self.hold_until.map(|until| now.wall.plus(until.since(now.mono))),
             limit: f64::from(self.dials.limit()),
             rate: self.goodput.unwrap_or_else(|| self.dials.goodput()),
@@ -184,6 +169,7 @@ impl Gate {
 
     pub fn configure(&mut self, settings: GateSettings) {
         self.settings = settings;
+        self.dials.cap(settings.max_limit);
     }
 
     pub fn state(&self) -> GateStateName {
@@ -236,10 +222,17 @@ impl Gate {
 
     /// Holds it by hand, or ends that: an open gate is open still, any other starts in ramp.
     pub fn pause(&mut self, paused: bool, now: Mono) {
-        if self.paused && !paused && !self.is_open() {
-            self.start_ramp(now);
+        if self.paused && !paused {
+            self.restart(now);
         }
         self.paused = paused;
+    }
+
+    /// It is in use again, after a time in which nothing was learnt: an open gate is open still, any other ramps.
+    pub fn restart(&mut self, now: Mono) {
+        if !self.is_open() {
+            self.start_ramp(now);
+        }
     }
 
     /// Of `wanted` jobs, how many may be granted now, reserved until they are granted or given back.
@@ -253,20 +246,43 @@ impl Gate {
                 self.in_flight += count;
                 (count > 0).then_some(Admission { count, released_below: self.epoch, kind: Kind::Regular })
             }
-            State::Open { probes, .. } => {
+            State::Open { .. } => self.probe(now),
+        }
+    }
+
+    /// Whether a probe may be made now. Reserves nothing: the caller sees to it that one is on its way at a time until it is
+    /// [granted](Gate::granted) or [given back](Gate::give_back).
+    pub fn probe(&self, now: Mono) -> Option<Admission> {
+        match &self.state {
+            State::Open { probes, .. } if !self.paused => {
                 let on_health = probes.may(self.hold_until, now)? == Probe::Healthy;
                 let released_below = self.epoch + u64::from(on_health);
                 Some(Admission { count: 1, released_below, kind: Kind::Probe { on_health } })
             }
+            State::Open { .. } | State::Passing => None,
         }
     }
 
-    /// Of what was reserved in `epoch`, `count` were not granted.
+    /// Of what was reserved in `epoch`, `count` (>= 1) were not granted, because no more jobs were due.
     pub fn give_back(&mut self, admission: Admission, epoch: u64, count: u32) {
-        if admission.kind == Kind::Regular && epoch == self.epoch {
-            self.in_flight = self.in_flight.saturating_sub(count);
-            self.dials.give_back(count);
+        if epoch != self.epoch {
+            return;
         }
+        match admission.kind {
+            Kind::Regular => {
+                self.in_flight = self.in_flight.saturating_sub(count);
+                self.dials.give_back(count);
+            }
+            // No job waits for the destination's recovery: the next check says again whether it is healthy.
+            Kind::Probe { on_health: true } => self.checked(false),
+            Kind::Probe { on_health: false } => {}
+        }
+    }
+
+    /// A lease that was found after a restart: it counts as one of the present epoch, granted at `begun`.
+    pub fn adopt(&mut self, begun: Tick) -> Sent {
+        self.in_flight += 1;
+        Sent { begun, epoch: self.epoch, in_flight: self.in_flight, kind: Kind::Regular }
     }
 
     /// `job` was granted under `admission`, which was given in `epoch`.
@@ -336,17 +352,17 @@ impl Gate {
         Some(Transition::Opened)
     }
 
-    /// How long until time alone lets something through; zero if it may be asked now.
-    pub fn wait(&self, now: Mono) -> Duration {
+    /// How long until time alone lets something through; zero if it may be asked now, `None` if only an answer does.
+    pub fn wait(&self, now: Mono) -> Option<Duration> {
         match &self.state {
-            State::Passing => self.dials.wait(now),
+            State::Passing => (!self.is_full()).then(|| self.dials.wait(now)),
             State::Open { probes, .. } => probes.wait(self.hold_until, now),
         }
     }
 
-    /// Whether its leases use up all that may be in flight: then only an answer lets more through.
-    pub fn is_full(&self) -> bool {
-        !self.is_open() && self.in_flight >= self.dials.limit()
+    /// Whether its leases use up all that may be in flight.
+    fn is_full(&self) -> bool {
+        self.in_flight >= self.dials.limit()
     }
 
     fn open(&mut self, fault: Fault, outcome: &Outcome, now: Now) {
@@ -355,7 +371,7 @@ impl Gate {
         let what = what.unwrap_or_else(|| outcome.class.as_str().to_owned());
         let reason = match fault {
             Fault::Down => format!("down: {what}"),
-            Fault::Misconfigured(_) => format!("{MISCONFIGURED}: every job gets the same refusal ({what})"),
+            Fault::Misconfigured(_) => format!("misconfigured: every job gets the same refusal ({what})"),
         };
         self.state = State::Open { since: now.wall, fault, reason, probes: Probes::new(now.mono) };
         self.breaker = Breaker::default();

@@ -44,8 +44,10 @@ pub fn enqueue(new: NewJob, seq: u64, now: Timestamp) -> (Job, Request) {
 pub struct Claiming {
     pub epoch: Epoch,
     pub worker: WorkerId,
-    /// The destination's present epoch: a failure it has recovered from no longer delays the job.
+    /// The destination's present epoch.
     pub destination_epoch: u64,
+    /// Failures in an epoch of the destination below this no longer delay the job.
+    pub released_below: u64,
     pub begun: Tick,
     /// See [`Leased::ok_begun`].
     pub ok_begun: Tick,
@@ -71,7 +73,7 @@ pub fn claim(job: &mut Job, claiming: &Claiming, now: Timestamp) -> Result<(), U
     if out_of_time(job, now).is_some() {
         return Err(Unclaimable::Expired);
     }
-    if !is_due(&from, claiming.destination_epoch, now) {
+    if !is_due(&from, claiming.released_below, now) {
         return Err(Unclaimable::NotDue);
     }
     job.progress.last_epoch = claiming.epoch;
@@ -89,9 +91,9 @@ pub fn claim(job: &mut Job, claiming: &Claiming, now: Timestamp) -> Result<(), U
     Ok(())
 }
 
-/// Whether a waiting job may be tried: its time has come, or the outage that failed it has ended.
-pub fn is_due(pending: &Pending, destination_epoch: u64, now: Timestamp) -> bool {
-    pending.run_at <= now || (pending.cause == Cause::Destination && pending.fail_epoch < destination_epoch)
+/// Whether a waiting job may be tried: its time has come, or its destination failed it in an epoch below `released_below`.
+pub fn is_due(pending: &Pending, released_below: u64, now: Timestamp) -> bool {
+    pending.run_at <= now || (pending.cause == Cause::Destination && pending.fail_epoch < released_below)
 }
 
 /// What became of a lease whose holder went silent.

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::charging::Evidence;
 use crate::destination::{OrderingOnDead, Policy};
+use crate::gate::Kind;
 use crate::job::{Attempt, DestinationName, Epoch, Job, JobId, NewJob, Request, StateName, Tick, WorkerId};
 use crate::lease::{Extended, LeaseKey};
 use crate::lifecycle::{Cancel, DuplicateCause, Redrive, SettleResult};
@@ -54,6 +55,10 @@ pub enum Enqueued {
     },
 }
 
+/// How long a job counts as fresh: never tried, and both accepted and due less than this ago. Some of every grant is theirs
+/// while a backlog drains, so that today's callers do not wait behind an outage they had no part in.
+pub const FRESH: Duration = Duration::from_secs(5);
+
 /// How much of one destination's work may be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -61,6 +66,13 @@ pub struct Grant {
     pub max: u32,
     /// The destination's present epoch.
     pub destination_epoch: u64,
+    /// Jobs that their destination failed in an epoch below this are due: those before its latest recovery, or, for a
+    /// probe that a healthy health check asked for, those of the present outage too.
+    pub released_below: u64,
+    /// So many of `max` go to [fresh](FRESH) jobs first, as far as there are any.
+    pub fresh: u32,
+    /// A probe is claimed in an order of its own.
+    pub kind: Kind,
     pub begun: Tick,
     /// See [`crate::job::Leased::ok_begun`].
     pub ok_begun: Tick,
@@ -200,6 +212,8 @@ pub struct GateRecord {
     pub epoch: u64,
     /// Held because of failures, since then, with the reason for people.
     pub open: Option<(Timestamp, String)>,
+    /// It is open because of how it is configured.
+    pub misconfigured: bool,
     pub hold_until: Option<Timestamp>,
     pub limit: f64,
     pub rate: f64,
@@ -231,9 +245,12 @@ pub trait JobStore: Send + Sync {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>, StoreError>;
 
     /// Leases to `worker`, for each grant in turn, at most `max` due jobs of its destination that are heads of their
-    /// ordering key: higher priority first, then the lower of (`run_at` or, if released by a recovery, 0; `seq`). Every lease
-    /// has an epoch above all issued before. A job whose time has run out is not leased, nor one whose request fails its checksum: that
-    /// one is dead (corrupt). Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
+    /// ordering key. A regular grant: higher priority first, then the lower of (`run_at` or, if released by a recovery, 0;
+    /// `seq`); but up to `fresh` [fresh](FRESH) jobs come before all others, in that same order. A probe: what is due by its own
+    /// `run_at` first, the lowest of (`run_at`, higher priority, `seq`), which puts what has just been probed behind all
+    /// that has not; then what is released, higher priority first, then the lower `seq`. Every lease has an epoch above all
+    /// issued before. A job whose time has run out is not leased, nor one whose request fails its checksum: that one is dead
+    /// (corrupt). Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
     async fn claim(&self, worker: WorkerId, grants: Vec<Grant>, now: Now) -> Result<Claimed, StoreError>;
 
     /// Renews those leases of `holding` that are live and `worker`'s, for a full term; names the others, and those to cancel.

@@ -39,6 +39,12 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
+    /// This moment earlier by `duration`, not before the epoch.
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_sub(millis))
+    }
+
     /// How long ago `earlier` was; zero if it was not.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -143,6 +149,12 @@ mod tests {
     fn adding_a_huge_duration_stops_at_the_last_moment_that_can_be_written() {
         assert_eq!(Timestamp::from_millis(5).plus(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn subtracting_stops_at_the_first_moment_there_is() {
+        assert_eq!(Timestamp::from_millis(5_000).minus(Duration::from_secs(2)), Timestamp::from_millis(3_000));
+        assert_eq!(Timestamp::from_millis(5).minus(Duration::MAX), Timestamp::from_millis(0));
     }
 
     #[test]

@@ -84,7 +84,7 @@ async fn room(worker: &Worker) -> u32 {
 
 fn begin(worker: &Arc<Worker>, claimed: ClaimResponse, answered: Mono) {
     // First, because among the new leases may be the probe of a destination whose others are to be released.
-    worker.held.withdraw_from(&claimed.release);
+    worker.held.withdraw_from(&claimed.release, &worker.held.keys());
     let leases = worker.held.begin(&claimed.leases, answered);
     for (lease, granted) in leases.into_iter().zip::<Vec<WireLease>>(claimed.leases) {
         tokio::spawn(attempt::run(worker.clone(), lease, granted));

@@ -22,7 +22,7 @@ pub(crate) async fn run(worker: Arc<Worker>) {
         match worker.gateway.extend(&request).await {
             Ok(answer) => {
                 let lost = worker.held.extended(&request.holding, &answer, sent);
-                worker.held.withdraw_from(&answer.release);
+                worker.held.withdraw_from(&answer.release, &request.holding);
                 worker.metrics.lost(lost);
                 if lost > 0 {
                     log::warn!(leases = lost; "leases lost: what has not been sent of them is not, what was is still reported");

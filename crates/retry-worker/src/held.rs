@@ -173,12 +173,13 @@ impl Held {
         lost.len()
     }
 
-    /// These destinations are held: what has not been sent to them is not to be.
-    pub(crate) fn withdraw_from(&self, destinations: &[DestinationName]) {
+    /// These destinations are held: what has not been sent to them of `leases` is not to be. What has come since is meant to
+    /// be sent: it is a probe.
+    pub(crate) fn withdraw_from(&self, destinations: &[DestinationName], leases: &[LeaseKey]) {
         if !destinations.is_empty() {
             let table = self.table();
-            let unwanted = table.leases.values().filter(|lease| destinations.contains(&lease.destination));
-            unwanted.for_each(|lease| lease.withdraw());
+            let held = leases.iter().filter_map(|key| table.leases.get(key));
+            held.filter(|lease| destinations.contains(&lease.destination)).for_each(|lease| lease.withdraw());
         }
     }
 
@@ -281,8 +282,11 @@ mod tests {
     fn a_held_destination_takes_nothing_more_and_others_do() {
         let held = Held::new(8);
         let leases = held.begin(&[granted(1, "a"), granted(2, "b")], at(0));
-        held.withdraw_from(&["a".parse().unwrap()]);
+        let asked = held.keys();
+        let probe = held.begin(&[granted(3, "a")], at(0));
+        held.withdraw_from(&["a".parse().unwrap()], &asked);
         assert!(!leases[0].begin_send(at(1)) && leases[1].begin_send(at(1)));
+        assert!(probe[0].begin_send(at(1)), "it came after the gateway was asked");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jobs_core::destination::Destination;
+use jobs_core::destination::{Destination, HealthCheck};
 use jobs_core::job::DestinationName;
 
 use super::file::{self, Contents, Listed, Outside};
@@ -27,6 +27,7 @@ const USUAL_DEFAULT: &str = "api2";
 pub const MAX_FILE: u64 = 1 << 20;
 
 const DESTINATION_SETTING: Place = Place::Setting { flag: "--destination", var: "API1_DESTINATIONS" };
+const HEALTH_SETTING: Place = Place::Setting { flag: "--health-check", var: "API1_HEALTH_CHECKS" };
 const DEFAULT_SETTING: Place = Place::Setting { flag: "--default-destination", var: "API1_DEFAULT_DESTINATION" };
 
 /// Answers an environment variable's value.
@@ -39,6 +40,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// `NAME=URL` each.
     pub destinations: Vec<String>,
+    /// `NAME=URL` each, of destinations named above or in the file.
+    pub health_checks: Vec<String>,
     /// Goes before the file's `default`.
     pub default: Option<String>,
 }
@@ -83,6 +86,7 @@ pub fn load_with(sources: &Sources, environment: Environment<'_>) -> Result<Dest
             None
         }
     };
+    let health_checks = health_checks(sources, &contents, &flags, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes));
     }
@@ -91,6 +95,11 @@ pub fn load_with(sources: &Sources, environment: Environment<'_>) -> Result<Dest
         let name = &destination.name;
         destinations.secret_headers.extend(secret_headers.into_iter().map(|header| (name.clone(), header)));
         destinations.by_name.insert(name.clone(), Arc::new(destination));
+    }
+    for (name, check) in health_checks {
+        if let Some(destination) = destinations.by_name.get_mut(&name) {
+            Arc::make_mut(destination).health_check = Some(check);
+        }
     }
     Ok(destinations)
 }
@@ -118,14 +127,47 @@ fn from_flags(sources: &Sources, mistakes: &mut Vec<Mistake>) -> BTreeMap<Destin
     given
 }
 
-/// Reads `NAME=URL`. The text is not repeated in what is wrong with it: it may hold a password.
+/// The health checks given by flag or variable, each of a destination that has none in the file.
+fn health_checks(
+    sources: &Sources,
+    contents: &Contents,
+    flags: &BTreeSet<DestinationName>,
+    mistakes: &mut Vec<Mistake>,
+) -> BTreeMap<DestinationName, HealthCheck> {
+    let mut given = BTreeMap::new();
+    for (index, item) in sources.health_checks.iter().enumerate() {
+        let checked = name_and_url(item).and_then(|(name, url)| {
+            let is_known = flags.contains(&name) || contents.names.contains(&name);
+            let of_file = contents.destinations.iter().find(|listed| listed.destination.name == name);
+            let has_one = of_file.is_some_and(|listed| listed.destination.health_check.is_some());
+            match (is_known, has_one, given.contains_key(&name)) {
+                (false, ..) => Err(format!("{name} is not one of the destinations")),
+                (true, true, _) => Err(format!("{name} has a health_check in the file: keep one of them")),
+                (true, false, true) => Err(format!("{name}: named twice")),
+                (true, false, false) => Ok((name, url)),
+            }
+        });
+        match checked {
+            Ok((name, url)) => drop(given.insert(name, file::usual_health_check(url))),
+            Err(detail) => mistakes.push(Mistake::new(HEALTH_SETTING, format!("item {}", index + 1), detail)),
+        }
+    }
+    given
+}
+
+/// Reads a destination with every other setting at its default.
 fn destination_of(item: &str) -> Result<Destination, String> {
+    name_and_url(item).map(|(name, url)| Destination::new(name, url))
+}
+
+/// Reads `NAME=URL`. The text is not repeated in what is wrong with it: it may hold a password.
+fn name_and_url(item: &str) -> Result<(DestinationName, String), String> {
     let (name, url) = item.split_once('=').unwrap_or(("", item));
     let name: DestinationName = name.trim().parse().map_err(|_| {
         format!("write NAME=URL, with a name of 1 to {} letters, digits, '.', '_' or '-'", DestinationName::MAX_LEN)
     })?;
     let url = http_url::parse(url.trim()).map_err(|error| format!("{name}: {error}"))?;
-    Ok(Destination::new(name, url))
+    Ok((name, url))
 }
 
 /// What the file says; `None` if it cannot be read or is not TOML throughout.

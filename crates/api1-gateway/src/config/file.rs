@@ -11,6 +11,7 @@ mod rules;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+pub(super) use self::destination::usual_health_check;
 use jobs_core::destination::Destination;
 use jobs_core::job::{DestinationName, NotADestinationName};
 use toml::de::{DeTable, DeValue};

@@ -19,6 +19,11 @@ pub struct Flags {
     #[arg(long = "destination", global = true, value_name = "NAME=URL")]
     pub destinations: Vec<String>,
 
+    /// Where a destination says whether it is healthy: 200 to a GET. Asked only while it is held; repeat it for more
+    /// [API1_HEALTH_CHECKS, comma-separated]
+    #[arg(long = "health-check", global = true, value_name = "NAME=URL")]
+    pub health_checks: Vec<String>,
+
     /// Where jobs go that name no destination [API1_DEFAULT_DESTINATION] [default: the only one, or api2]
     #[arg(long, global = true, value_name = "NAME")]
     pub default_destination: Option<String>,

@@ -65,6 +65,7 @@ impl Destinations {
         if let Some(limit) = of.rate_limit {
             writeln!(f, "rate_limit = {{ per_second = {:?}, burst = {} }}", limit.per_second, limit.burst)?;
         }
+        writeln!(f, "gate = {{ start_limit = {}, max_limit = {} }}", of.gate.start_limit, of.gate.max_limit)?;
         writeln!(f, "forward_credentials = {}", of.forward_credentials)?;
         writeln!(f, "retry = {{ {} }}", retry(&policy.retry))?;
         if let Some(check) = &of.health_check {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobs_core::destination::{Destination, HealthCheck, OnUnknown, OrderingOnDead, RateLimit};
+use jobs_core::gate::GateSettings;
 use jobs_core::outcome::{Class, Rule, StatusRange};
 use jobs_core::retry::{Backoff, Jitter, RetryPolicy};
 use proptest::prelude::*;
@@ -58,6 +59,7 @@ prop_compose! {
         (expires_after, idempotency_window) in (prop::option::of(durations(1 << 38)), prop::option::of(durations(1 << 38))),
         (unknown, dead, forward_credentials, jitter) in (any::<bool>(), any::<bool>(), any::<bool>(), 0usize..3),
         rate_limit in prop::option::of((0.0001..1e6_f64, 1u32..=1_000_000)),
+        (start_limit, more) in (1u32..=1_000, 0u32..=1_000),
         backoff in backoffs(),
         health in prop::option::of((100u16..=599, prop::sample::select(vec!["GET", "HEAD", "POST"]))),
         rules in prop::collection::vec(rules(), 0..4),
@@ -75,6 +77,7 @@ prop_compose! {
         it.policy.ordering_on_dead = if dead { OrderingOnDead::Free } else { OrderingOnDead::Block };
         it.max_in_flight = max_in_flight;
         it.rate_limit = rate_limit.map(|(per_second, burst)| RateLimit { per_second, burst });
+        it.gate = GateSettings { start_limit, max_limit: start_limit + more };
         it.health_check = health.map(|(expect, method)| HealthCheck { url: "http://host/health".to_owned(), method: method.to_owned(), expect });
         it.rules = rules;
         it.forward_credentials = forward_credentials;

@@ -1,4 +1,5 @@
-//! `POST /jobstore/v1/claim`: leases as soon as there is work, or none after the worker's patience.
+//! `POST /jobstore/v1/claim`: leases as soon as there is work, or none after the worker's patience. Health checks of held
+//! destinations go along, and are an answer of their own where there is no work.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,9 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use jobs_core::lease::LEASE_TERM;
-use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, MAX_WAIT_MS};
+use jobs_core::destination::HealthCheck;
+use jobs_core::job::{DestinationName, WorkerId};
+use jobs_core::lease::{LEASE_TERM, LeaseKey};
+use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, MAX_WAIT_MS, WireLease, WireProbe};
 use jobs_core::store::Lease;
+use jobs_core::time::Now;
 
 use super::{Granted, MESSAGE, lease};
 use crate::app::{App, Catalog};
@@ -20,6 +24,8 @@ use crate::problem::{Code, Problem};
 const MAX_PAYLOADS: usize = 8 * 1024 * 1024;
 /// Most attempts one worker may have in flight: far beyond what one process can do, and no overflow when added up.
 const MAX_CONCURRENCY: u32 = 100_000;
+/// How long a destination may take to say that it is healthy: one that takes longer is not ready for work either.
+const HEALTH_TIMEOUT_MS: u64 = 2_000;
 /// A parked claim that was woken in vain this often in a row pauses before it looks again: under a stream of new jobs
 /// that are not for it (their destination is held) it would otherwise look once for each of them.
 const RUSH: u32 = 3;
@@ -36,13 +42,25 @@ pub(crate) async fn claim(
     let asked: ClaimRequest = body::message(&body::read(&request, payload, MESSAGE).await?)?;
     check(&asked)?;
     app.check_not_draining()?;
-    let granted = match app.claim(asked.worker, asked.concurrency, asked.max).await? {
-        Some(granted) => Some(granted),
-        None if asked.wait_ms == 0 => None,
-        None => park(&app, &asked).await?,
+    let found = match look(&app, &asked, app.clock.now()).await? {
+        found if found.is_some() || asked.wait_ms == 0 => found,
+        _nothing => park(&app, &asked).await?,
     };
-    let answer = granted.map_or_else(ClaimResponse::default, |granted| response(&app, granted));
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(response(&app, asked.worker, found.unwrap_or_default())))
+}
+
+/// What a claim is answered with.
+#[derive(Default)]
+struct Found {
+    granted: Option<Granted>,
+    checks: Vec<(DestinationName, HealthCheck)>,
+}
+
+/// What there is for a worker at `now`, if anything.
+async fn look(app: &Arc<App>, asked: &ClaimRequest, now: Now) -> Result<Option<Found>, Problem> {
+    let granted = app.claim(asked.worker, asked.concurrency, asked.max, now).await?;
+    let checks = app.dispatcher().health_checks(now);
+    Ok((granted.is_some() || !checks.is_empty()).then_some(Found { granted, checks }))
 }
 
 fn check(asked: &ClaimRequest) -> Result<(), Problem> {
@@ -55,7 +73,7 @@ fn check(asked: &ClaimRequest) -> Result<(), Problem> {
 }
 
 /// Waits for work. Dropped when the worker hangs up, and then wins none.
-async fn park(app: &Arc<App>, asked: &ClaimRequest) -> Result<Option<Granted>, Problem> {
+async fn park(app: &Arc<App>, asked: &ClaimRequest) -> Result<Option<Found>, Problem> {
     let _parked = Parked::new(app);
     let mut patience = pin!(tokio::time::sleep(Duration::from_millis(asked.wait_ms.min(MAX_WAIT_MS))));
     let mut draining = pin!(app.shutdown.wait());
@@ -63,10 +81,12 @@ async fn park(app: &Arc<App>, asked: &ClaimRequest) -> Result<Option<Granted>, P
     loop {
         // Made before looking: it hears of work that arrives from now on, also before it is polled.
         let woken = app.work.notified();
-        if let Some(granted) = app.claim(asked.worker, asked.concurrency, asked.max).await? {
-            return Ok(Some(granted));
+        let now = app.clock.now();
+        if let Some(found) = look(app, asked, now).await? {
+            return Ok(Some(found));
         }
-        let look_again = app.dispatcher().wake_in(app.clock.now());
+        // From the moment of that look: what falls due between it and this one must not be slept over.
+        let look_again = app.dispatcher().wake_in(now);
         let due = async {
             match look_again {
                 Some(later) => tokio::time::sleep(later).await,
@@ -105,9 +125,23 @@ impl Drop for Parked<'_> {
 }
 
 /// The leases as they travel. One of a destination that was removed in this very moment is given back.
-fn response(app: &App, granted: Granted) -> ClaimResponse {
-    let left = LEASE_TERM.saturating_sub(app.clock.now().mono.since(granted.since));
+fn response(app: &App, worker: WorkerId, found: Found) -> ClaimResponse {
     let catalog: Arc<Catalog> = app.catalog();
+    let leases = found.granted.map_or_else(Vec::new, |granted| wire_leases(app, &catalog, granted));
+    let new = leases.iter().map(|lease| LeaseKey { job_id: lease.job_id, epoch: lease.epoch }).collect();
+    let release = app.dispatcher().releases(worker, &new);
+    let probe = |(destination, check): (DestinationName, HealthCheck)| WireProbe {
+        destination,
+        method: check.method,
+        url: check.url,
+        expect: check.expect,
+        timeout_ms: HEALTH_TIMEOUT_MS,
+    };
+    ClaimResponse { leases, probes: found.checks.into_iter().map(probe).collect(), release }
+}
+
+fn wire_leases(app: &App, catalog: &Catalog, granted: Granted) -> Vec<WireLease> {
+    let left = LEASE_TERM.saturating_sub(app.clock.now().mono.since(granted.since));
     let mut payloads = 0;
     let leases = granted.take_while(|lease: &Lease| {
         let first = payloads == 0;
@@ -118,5 +152,5 @@ fn response(app: &App, granted: Granted) -> ClaimResponse {
         let listed = catalog.find(lease.job.destination.as_str()).ok()?;
         Some(lease::wire(lease, &listed.settings, left))
     };
-    ClaimResponse { leases: leases.into_iter().filter_map(wire).collect(), ..ClaimResponse::default() }
+    leases.into_iter().filter_map(wire).collect()
 }

@@ -1,4 +1,7 @@
-//! `POST /jobstore/v1/extend`: a worker's heartbeat. It renews the leases it lists and no others.
+//! `POST /jobstore/v1/extend`: a worker's heartbeat. It renews the leases it lists and no others. The answer also names the
+//! destinations that are held, so that what was not sent to them is not.
+
+use std::collections::BTreeSet;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::lease::LEASE_TERM;
@@ -26,6 +29,6 @@ pub(crate) async fn extend(
         lease_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         lost: extended.lost,
         cancel: extended.cancel,
-        release: Vec::new(),
+        release: app.dispatcher().releases(worker, &BTreeSet::new()),
     }))
 }

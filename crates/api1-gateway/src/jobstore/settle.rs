@@ -1,4 +1,4 @@
-//! `POST /jobstore/v1/settle`: what became of leases. Repeating it is harmless.
+//! `POST /jobstore/v1/settle`: what became of leases, and what health checks found. Repeating it is harmless.
 
 use std::time::Duration;
 
@@ -29,15 +29,25 @@ pub(crate) async fn settle(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     app.keys.worker(bearer(&request))?;
-    let SettleRequest { worker, outcomes, .. } = body::message(&body::read(&request, payload, MESSAGE).await?)?;
-    check_count(outcomes.len())?;
+    let SettleRequest { worker, outcomes, probes } = body::message(&body::read(&request, payload, MESSAGE).await?)?;
+    check_count(outcomes.len().max(probes.len()))?;
     let keys: Vec<LeaseKey> =
         outcomes.iter().map(|outcome| LeaseKey { job_id: outcome.job_id, epoch: outcome.epoch }).collect();
     let answers = match outcomes.is_empty() {
         true => Vec::new(),
         false => app.settle(worker, outcomes.into_iter().map(settlement).collect()).await?,
     };
-    app.dispatcher().heard_from(worker, app.clock.now());
+    {
+        let mut dispatcher = app.dispatcher();
+        dispatcher.heard_from(worker, app.clock.now());
+        for health in &probes {
+            dispatcher.health_checked(&health.destination, health.healthy);
+        }
+    }
+    if probes.iter().any(|health| health.healthy) {
+        // A job of that destination may be tried at once.
+        app.work.notify_waiters();
+    }
     let results = keys.into_iter().zip(answers).map(|(key, answer)| result(key, answer)).collect();
     Ok(HttpResponse::Ok().json(SettleResponse { results }))
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::dispatch::{DestinationView, GateStateName};
 use jobs_core::job::DestinationName;
-use jobs_core::store::{GateRecord, Stats};
+use jobs_core::store::Stats;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
 
@@ -31,7 +31,12 @@ struct Shown {
     reason: Option<String>,
     since: Option<Timestamp>,
     removed: bool,
-    limit: Option<u32>,
+    /// Calls in flight the gate lets through.
+    limit: u32,
+    /// Calls a second it lets through; `null`: as many as the limit does.
+    rate: Option<f64>,
+    /// How often the destination has recovered from an outage.
+    epoch: u64,
     in_flight: u32,
     states: States,
     /// How long the oldest waiting job has been due; 0 if it is not due yet.
@@ -65,22 +70,23 @@ pub(crate) async fn resume(app: web::Data<App>, request: HttpRequest) -> Result<
     hold(app, request, false).await
 }
 
-/// Takes effect at once and is answered when it is durable. On a 503 it may not outlive a restart: repeat it.
+/// A pause takes effect at once, its end when it is durable; both are answered then. On a 503 it may not outlive a restart:
+/// repeat it.
 async fn hold(app: web::Data<App>, request: HttpRequest, paused: bool) -> Result<HttpResponse, Problem> {
     app.keys.operator(bearer(&request))?;
     let name = name(&request).to_owned();
     let known: DestinationName = name.parse().map_err(|_| unknown(&name))?;
     let shared = web::Data::clone(&app).into_inner();
     to_the_end(async move {
-        let _in_order = shared.gate_writes.lock().await;
-        let gate: Option<GateRecord> = {
-            let mut dispatcher = shared.dispatcher();
-            if paused { dispatcher.pause(&known) } else { dispatcher.resume(&known) }
+        let is_known = {
+            let (mut dispatcher, now) = (shared.dispatcher(), shared.clock.now());
+            if paused { dispatcher.pause(&known, now) } else { dispatcher.resume(&known, now) }
         };
-        let gate = gate.ok_or_else(|| unknown(known.as_str()))?;
-        shared.work.notify_waiters();
+        if !is_known {
+            return Err(unknown(known.as_str()));
+        }
         log::info!(destination = known.as_str(); "{} by hand", if paused { "paused" } else { "resumed" });
-        shared.store.put_gate(known, gate).await.map_err(Problem::from)
+        shared.persist_gates().await.map_err(Problem::from)
     })
     .await?;
     answer(&app, &name).await
@@ -115,6 +121,8 @@ async fn shown(app: &App, view: DestinationView, stats: &Stats) -> Result<Shown,
         since: view.since,
         removed: view.removed,
         limit: view.limit,
+        rate: view.rate,
+        epoch: view.epoch,
         in_flight: view.in_flight,
         states,
         oldest_due_age_ms: oldest_due.map(|due| millis(now.since(due))),

@@ -10,6 +10,7 @@ use api1_gateway::config::mistakes::{Mistakes, Place};
 use api1_gateway::config::store_url::StoreUrl;
 use api1_gateway::config::{Config, PREFIX};
 use jobs_core::destination::{Destination, HealthCheck, OnUnknown, OrderingOnDead, RateLimit};
+use jobs_core::gate::GateSettings;
 use jobs_core::outcome::{Class, Rule, StatusRange};
 use jobs_core::process::secret::Secret;
 use jobs_core::process::settings::Settings;
@@ -81,6 +82,7 @@ max_lost = 5
 ordering_on_dead = "block"
 max_in_flight = 64
 rate_limit = { per_second = 0.5, burst = 20 }
+gate = { start_limit = 3, max_limit = 40 }
 forward_credentials = true
 retry = { base = "1s", factor = 1.5, max_delay = "1m", jitter = "full" }
 health_check = { url = "https://payments.example/health", method = "HEAD", expect = 204 }
@@ -110,6 +112,7 @@ fn payments() -> Destination {
     it.policy.ordering_on_dead = OrderingOnDead::Block;
     it.max_in_flight = Some(64);
     it.rate_limit = Some(RateLimit { per_second: 0.5, burst: 20 });
+    it.gate = GateSettings { start_limit: 3, max_limit: 40 };
     it.forward_credentials = true;
     let backoff =
         Backoff::Exponential { base: Duration::from_secs(1), factor: 1.5, max_delay: Duration::from_secs(60) };
@@ -162,6 +165,7 @@ retry = { factor = 0.5, schedule = [] }
 url = "https://user:s3cret@erp.example"
 attempt_timeout = "30"
 headers = { Host = "x", A = { file = "nowhere" }, "X-B" = "a\nb" }
+gate = { start_limit = 20, max_limit = 10, burst = 1 }
 [[destinations.erp.rules]]
 class = "busy"
 "#,
@@ -180,8 +184,10 @@ class = "busy"
         "10:13 destinations.erp.headers.Host",
         "10:29 destinations.erp.headers.A",
         "10:59 destinations.erp.headers.X-B",
-        "11:1 destinations.erp.rules[0]",
-        "12:9 destinations.erp.rules[0].class",
+        "11:10 destinations.erp.gate.start_limit",
+        "11:44 destinations.erp.gate.burst",
+        "12:1 destinations.erp.rules[0]",
+        "13:9 destinations.erp.rules[0].class",
     ];
     assert_eq!(places(&mistakes), expected, "{mistakes}");
     let shown = mistakes.to_string();
@@ -268,6 +274,30 @@ fn a_bad_destination_flag_is_told_without_repeating_it() {
     );
     assert_eq!(shown[5], r#"--default-destination / API1_DEFAULT_DESTINATION: "c" is not one of the destinations"#);
     assert!(!mistakes.to_string().contains("s3cret"), "{mistakes}");
+}
+
+#[test]
+fn a_health_check_by_flag_is_of_a_destination_that_has_none() {
+    let file = "[destinations.a]\nurl = 'http://h'\n[destinations.b]\nurl = 'http://h'\nhealth_check.url = 'http://h'";
+    let folder = Folder::with(file);
+    let checks = |items: &[&str]| Sources {
+        destinations: vec!["c=http://h".to_owned()],
+        health_checks: items.iter().map(ToString::to_string).collect(),
+        ..folder.sources()
+    };
+    let destinations = load(&checks(&["a=http://h/health", " c = http://i "])).unwrap();
+    let check = |url: &str| Some(HealthCheck { url: url.to_owned(), method: "GET".to_owned(), expect: 200 });
+    assert_eq!(destinations.by_name["a"].health_check, check("http://h/health"));
+    assert_eq!(destinations.by_name["c"].health_check, check("http://i/"));
+    let wrong = ["a=http://h", "a=http://h", "b=http://h", "d=http://h", "a=u:s3cret@h", "http://h"];
+    let mistakes = load(&checks(&wrong)).unwrap_err();
+    let told: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
+    let ends = ["named twice", "keep one of them", "not one of the destinations", "http:// or https://", "or '-'"];
+    for ((told, end), item) in told.iter().zip(ends).zip(2..) {
+        let start = format!("--health-check / API1_HEALTH_CHECKS: item {item}: ");
+        assert!(told.starts_with(&start) && told.ends_with(end), "{told}");
+    }
+    assert!(told.len() == ends.len() && !mistakes.to_string().contains("s3cret"), "{mistakes}");
 }
 
 #[test]

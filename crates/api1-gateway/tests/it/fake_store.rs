@@ -22,8 +22,10 @@ pub(crate) struct FakeStore {
     inner: MemoryStore,
     /// What an enqueue answers instead of storing.
     pub(crate) refusal: Mutex<Option<StoreError>>,
+    /// What a write of a gate answers instead.
+    pub(crate) gate_refusal: Mutex<Option<StoreError>>,
     pub(crate) free: Mutex<Option<u64>>,
-    /// While true, enqueues and claims are carried out but not answered.
+    /// While true, enqueues, claims and settles are carried out but not answered.
     pub(crate) holds: watch::Sender<bool>,
     /// Answers held back so far.
     pub(crate) held: watch::Sender<u32>,
@@ -36,6 +38,7 @@ impl FakeStore {
         Arc::new(FakeStore {
             inner: MemoryStore::new(),
             refusal: Mutex::new(None),
+            gate_refusal: Mutex::new(None),
             free: Mutex::new(None),
             holds: watch::Sender::new(false),
             held: watch::Sender::new(0),
@@ -86,7 +89,7 @@ impl JobStore for FakeStore {
         judge: Arc<dyn Judge>,
         now: Now,
     ) -> Result<Vec<SettleAnswer>, StoreError> {
-        self.inner.settle(worker, settlements, judge, now).await
+        self.hold_back(self.inner.settle(worker, settlements, judge, now).await).await
     }
 
     async fn cancel(&self, id: JobId, dead: OrderingOnDead, now: Now) -> Result<Steered<Cancel>, StoreError> {
@@ -134,7 +137,11 @@ impl JobStore for FakeStore {
     }
 
     async fn put_gate(&self, destination: DestinationName, gate: GateRecord) -> Result<(), StoreError> {
-        self.inner.put_gate(destination, gate).await
+        let refusal = self.gate_refusal.lock().unwrap().clone();
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => self.inner.put_gate(destination, gate).await,
+        }
     }
 
     async fn leases(&self) -> Result<Vec<(LeaseKey, WorkerId, DestinationName)>, StoreError> {

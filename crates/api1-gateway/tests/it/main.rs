@@ -7,6 +7,7 @@ mod config;
 mod errors;
 mod fake_store;
 mod forward;
+mod gates;
 mod hang_ups;
 mod payloads;
 mod process;

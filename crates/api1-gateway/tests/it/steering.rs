@@ -118,7 +118,7 @@ async fn a_paused_destination_holds_its_jobs_and_nobody_elses() {
         gateway.metric_becomes("holdfast_parked_claims", 1).await;
         answer(gateway.post("/api1/destinations/api2/resume"), 200).await
     });
-    assert_eq!((&lease["job_id"], &resumed["state"]), (&json!(held), &json!("closed")));
+    assert_eq!((&lease["job_id"], &resumed["state"]), (&json!(held), &json!("ramp")));
     for verb in ["pause", "resume"] {
         problem(gateway.post(&format!("/api1/destinations/nowhere/{verb}")), 404, "unknown_destination").await;
         problem(gateway.post(&format!("/api1/destinations/a%20b/{verb}")), 404, "unknown_destination").await;

@@ -69,7 +69,9 @@ async fn a_failed_job_comes_back_after_its_delay() {
 
 #[tokio::test]
 async fn no_two_workers_hold_one_job() {
-    let gateway = Gateway::start().await;
+    let mut setup = setup();
+    adjust(&mut setup, "api2", |destination| destination.gate.start_limit = 200);
+    let gateway = Gateway::with(setup).await;
     let items: Vec<Value> = (0..200).map(|n| json!({"payload": n})).collect();
     answer(gateway.post("/api1/jobs").json(&items), 202).await;
     let workers: Vec<Worker<'_>> = (0..4).map(|_| Worker::new(&gateway)).collect();

@@ -40,6 +40,8 @@ pub struct AttemptView {
     #[serde(default)]
     pub retry_delay_ms: Option<u64>,
     #[serde(default)]
+    pub next_run_at: Option<Timestamp>,
+    #[serde(default)]
     pub worker: Option<String>,
 }
 

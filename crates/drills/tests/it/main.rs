@@ -10,6 +10,7 @@ mod leases;
 mod original;
 mod outage;
 mod readme;
+mod recovery;
 mod reload;
 mod support;
 mod up;

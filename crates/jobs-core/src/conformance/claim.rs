@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::StoreUnderTest;
 use super::rig::{OTHER_WORKER, Rig, WORKER, api2, dead, destination, ids, pending, seconds};
 use crate::charging::Evidence;
+use crate::gate::Kind;
 use crate::job::{Cause, DeadReason, Epoch, JobId, NewJob, Priority, State, StateName, Tick, WorkerId};
 use crate::outcome::Class;
-use crate::store::Grant;
+use crate::store::{FRESH, Grant};
 use crate::time::Timestamp;
 
 pub async fn priority_goes_first_then_the_earlier_time_then_the_earlier_acceptance(under_test: &impl StoreUnderTest) {
@@ -81,6 +82,82 @@ pub async fn released_jobs_go_before_others_of_their_priority(under_test: &impl 
     let (fresh, urgent) = (rig.accept_one().await, rig.accept(urgent).await.id);
     let leases = rig.claim_granted(WORKER, vec![Rig::grant(9, 2)]).await.leases;
     assert_eq!(ids(&leases), [urgent, one, two, fresh], "in the order of acceptance, whichever outage it was");
+}
+
+pub async fn fresh_jobs_go_before_a_backlog_as_many_as_their_share(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let urgent = NewJob { priority: Priority::new(9).expect("0 to 9"), ..rig.job() };
+    let old = [rig.accept(urgent).await.id, rig.accept_one().await, rig.accept_one().await];
+    rig.pass(FRESH);
+    let first = rig.accept_one().await;
+    rig.pass(seconds(1));
+    let urgent = NewJob { priority: Priority::new(1).expect("0 to 9"), ..rig.job() };
+    let fresh = [rig.accept(urgent).await.id, first, rig.accept_one().await];
+    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 2, ..Rig::grant(4, 0) }]).await;
+    assert_eq!(ids(&claimed.leases), [fresh[0], fresh[1], old[0], old[1]], "in the order of a claim, both");
+    assert_eq!(claimed.exhausted, []);
+    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 9, ..Rig::grant(4, 0) }]).await;
+    assert_eq!(ids(&claimed.leases), [fresh[2], old[2]], "what the fresh do not need is the others'");
+}
+
+pub async fn a_share_for_the_fresh_is_no_more_than_the_grant(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let jobs = [rig.accept_one().await, rig.accept_one().await];
+    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 5, ..Rig::grant(1, 0) }]).await;
+    assert_eq!(ids(&claimed.leases), jobs[..1]);
+}
+
+pub async fn fresh_is_only_what_was_never_tried_and_accepted_and_due_of_late(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let tried = rig.accept_one().await;
+    rig.settle(rig.claim_one().await, Class::Down).await;
+    let ended = rig.ended(StateName::Cancelled).await;
+    let old = rig.accept_one().await;
+    let delayed = NewJob { run_at: rig.now.wall.plus(seconds(4)), ..rig.job() };
+    let delayed = rig.accept(delayed).await.id;
+    rig.pass(FRESH);
+    let later = NewJob { run_at: rig.now.wall.plus(seconds(1)), ..rig.job() };
+    rig.accept(later).await;
+    rig.redrive(ended).await;
+    rig.redrive(tried).await;
+    let behind = [rig.accept_keyed("k").await, rig.accept_keyed("k").await];
+    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 9, ..Rig::grant(9, 0) }]).await;
+    assert_eq!(ids(&claimed.leases), [behind[0], old, tried, delayed, ended]);
+}
+
+pub async fn a_probe_goes_to_what_has_waited_longest_for_one(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let urgent = Priority::new(9).expect("0 to 9");
+    let probe = || Grant { kind: Kind::Probe { on_health: false }, fresh: 1, ..Rig::grant(1, 0) };
+    let first = rig.accept_one().await;
+    rig.pass(seconds(1));
+    let (second, third) = (rig.accept_one().await, NewJob { priority: urgent, ..rig.job() });
+    let third = rig.accept(third).await.id;
+    let mut probed = Vec::new();
+    for _ in 0..4 {
+        let lease = rig.claim_granted(WORKER, vec![probe()]).await.leases.remove(0);
+        probed.push(lease.job.id);
+        rig.settle(super::rig::keys(&[lease])[0], Class::Down).await;
+        rig.pass(seconds(2));
+    }
+    assert_eq!(probed, [first, third, second, first], "whatever their priority, which decides between equals");
+}
+
+pub async fn a_probe_on_a_healthy_check_may_take_what_the_present_outage_made_wait(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let probe = |released_below| Grant { kind: Kind::Probe { on_health: true }, released_below, ..Rig::grant(2, 3) };
+    let held = rig.accept_one().await;
+    fail_by_destination(&rig, held, 3).await;
+    let urgent = NewJob { priority: Priority::new(1).expect("0 to 9"), ..rig.job() };
+    let urgent = rig.accept(urgent).await.id;
+    fail_by_destination(&rig, urgent, 3).await;
+    assert_eq!(ids(&rig.claim_granted(WORKER, vec![probe(3)]).await.leases), [], "neither is due");
+    let due = rig.accept_one().await;
+    let claimed = rig.claim_granted(WORKER, vec![probe(4)]).await.leases;
+    assert_eq!(ids(&claimed), [due, urgent], "what is due goes first, then the higher priority");
+    let State::Leased(leased) = &claimed[1].job.state else { panic!("{:?}", claimed[1].job.state) };
+    assert_eq!(leased.destination_epoch, 3, "a failure is of the present outage still");
+    assert_eq!(ids(&rig.claim_granted(WORKER, vec![probe(4)]).await.leases), [held]);
 }
 
 pub async fn no_more_is_claimed_than_granted(under_test: &impl StoreUnderTest) {
@@ -164,7 +241,7 @@ pub async fn a_lease_says_whose_it_is_and_what_was_granted(under_test: &impl Sto
     let accepted = rig.job();
     let accepted = rig.accept(accepted).await;
     rig.pass(seconds(3));
-    let grant = Grant { destination: api2(), max: 1, destination_epoch: 6, begun: Tick(1 << 50), ok_begun: Tick(77) };
+    let grant = Grant { begun: Tick(1 << 50), ok_begun: Tick(77), ..Rig::grant(1, 6) };
     let lease = rig.claim_granted(OTHER_WORKER, vec![grant]).await.leases.remove(0);
     let State::Leased(leased) = &lease.job.state else { panic!("{:?}", lease.job.state) };
     assert_eq!((leased.epoch, leased.worker), (lease.epoch, OTHER_WORKER));

@@ -99,7 +99,8 @@ pub async fn an_invented_epoch_is_refused(under_test: &impl StoreUnderTest) {
     assert_eq!(rig.settle(never, Class::Ok).await.result, SettleResult::LeaseLost, "nobody ever claimed it");
     let held = rig.claim_one().await;
     let next_start = Epoch::new(rig.store.start() + 1, 1);
-    for epoch in [Epoch::NONE, Epoch::from_u64(held.epoch.as_u64() + 1), next_start, Epoch::from_u64((1 << 53) - 1)] {
+    let (beyond, last) = (Epoch::from_u64(held.epoch.as_u64() + 1), Epoch::from_u64((1 << 53) - 1));
+    for epoch in [Epoch::NONE, Epoch::new(0, 5), beyond, next_start, last] {
         let invented = LeaseKey { job_id: id, epoch };
         for class in Class::ALL {
             assert_eq!(rig.settle(invented, class).await.result, SettleResult::LeaseLost, "{epoch:?} {class:?}");

@@ -180,6 +180,7 @@ pub async fn gates_are_kept_as_last_written(under_test: &impl StoreUnderTest) {
     let open = GateRecord {
         epoch: u64::from(u32::MAX) + 7,
         open: Some((rig.now.wall, "5 failures: 'down'".to_owned())),
+        misconfigured: true,
         hold_until: Some(rig.now.wall.plus(seconds(9))),
         limit: 12.75,
         rate: 0.1 + 0.2,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::StoreUnderTest;
 use crate::charging::Evidence;
 use crate::destination::{OrderingOnDead, Policy};
+use crate::gate::Kind;
 use crate::job::{
     Attempt, DeadReason, DestinationName, Epoch, IdempotencyKey, Job, JobId, NewJob, Pending, Priority, Request, State,
     StateName, Tick, WorkerId,
@@ -150,7 +151,16 @@ impl Rig {
     }
 
     pub fn grant(max: u32, destination_epoch: u64) -> Grant {
-        Grant { destination: api2(), max, destination_epoch, begun: Tick(2), ok_begun: Tick::NEVER }
+        Grant {
+            destination: api2(),
+            max,
+            destination_epoch,
+            released_below: destination_epoch,
+            fresh: 0,
+            kind: Kind::Regular,
+            begun: Tick(2),
+            ok_begun: Tick::NEVER,
+        }
     }
 
     pub async fn claim_granted(&self, worker: WorkerId, grants: Vec<Grant>) -> Claimed {

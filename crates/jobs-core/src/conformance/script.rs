@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::rig::{destination, key, seconds};
 use crate::charging::Evidence;
 use crate::destination::{OnUnknown, OrderingOnDead, Policy};
+use crate::gate::Kind;
 use crate::job::{DestinationName, Epoch, Job, JobId, NewJob, Priority, Request, Tick, WorkerId};
 use crate::lease::LeaseKey;
 use crate::outcome::{Class, Outcome, Response};
@@ -218,10 +219,15 @@ impl Script {
             let (index, destination) = self.destination();
             self.epochs[index] += u64::from(self.dice.chance(8));
             self.tick += 1;
+            let on_health = self.dice.chance(50);
+            let kind = if self.dice.chance(25) { Kind::Probe { on_health } } else { Kind::Regular };
             Grant {
                 destination,
                 max: self.dice.below(6) as u32,
                 destination_epoch: self.epochs[index],
+                released_below: self.epochs[index] + u64::from(on_health && kind != Kind::Regular),
+                fresh: if self.dice.chance(60) { self.dice.below(4) as u32 } else { 0 },
+                kind,
                 begun: Tick(self.tick),
                 ok_begun: Tick(self.dice.below(self.tick)),
             }
@@ -304,6 +310,7 @@ impl Script {
         let (index, destination) = self.destination();
         let gate = GateRecord {
             epoch: self.epochs[index],
+            misconfigured: open.is_some() && self.dice.chance(50),
             open,
             hold_until: self.dice.chance(30).then_some(self.now.wall),
             limit: self.dice.below(1_000) as f64 / 8.0,
@@ -345,6 +352,7 @@ impl Judge for ScriptJudge {
             other_ok_same_worker,
             others_fail: dice.chance(50),
             misconfigured: dice.chance(10),
+            is_probe: dice.chance(20),
         };
         (self.policy(&job.destination), evidence)
     }

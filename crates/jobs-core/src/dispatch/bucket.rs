@@ -27,10 +27,15 @@ impl Bucket {
     pub(super) fn take(&mut self, wanted: u32, now: Mono) -> u32 {
         self.tokens = self.tokens_at(now);
         self.at = Some(now);
-        // A cast of a float to an integer saturates and cuts off the fraction.
-        let count = wanted.min(self.tokens as u32);
+        let count = wanted.min(self.available(now));
         self.tokens -= f64::from(count);
         count
+    }
+
+    /// Whole tokens that can be taken.
+    pub(super) fn available(&self, now: Mono) -> u32 {
+        // A cast of a float to an integer saturates and cuts off the fraction.
+        self.tokens_at(now) as u32
     }
 
     /// Tokens that were taken and not used.

@@ -55,6 +55,7 @@ impl Answers {
             other_ok_same_worker: self.by_worker.get(&worker).map_or(Tick::NEVER, |oks| oks.of_other_than(job)),
             others_fail: self.failing.iter().flatten().any(|failing| *failing != job),
             misconfigured: false,
+            is_probe: false,
         }
     }
 

@@ -1,7 +1,10 @@
+mod gate;
+
 use super::*;
 use crate::destination::RateLimit;
 use crate::job::{Cause, JobId, Leased, NewJob, Pending, Priority, Request};
 use crate::lifecycle::{self, SettleResult};
+use crate::outcome::Class;
 use crate::store::Lease;
 use uuid::Uuid;
 
@@ -23,13 +26,12 @@ fn dispatcher(names: &[&str], adjust: impl Fn(&mut Destination)) -> Dispatcher {
         adjust(&mut settings);
         (name(text), Arc::new(settings))
     });
-    dispatcher.configure(settings.collect());
+    dispatcher.configure(settings.collect(), NOW);
     dispatcher
 }
 
-/// Job `n` of `destination`, leased under `grant`.
-fn lease(n: u128, destination: &str, grant: Option<&Grant>) -> Lease {
-    let new = NewJob {
+fn new_job(n: u128, destination: &str) -> NewJob {
+    NewJob {
         id: JobId(Uuid::from_u128(n)),
         destination: name(destination),
         request: Request::default(),
@@ -41,8 +43,12 @@ fn lease(n: u128, destination: &str, grant: Option<&Grant>) -> Lease {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
-    };
-    let (mut job, request) = lifecycle::enqueue(new, 1, NOW.wall);
+    }
+}
+
+/// Job `n` of `destination`, leased under `grant`.
+fn lease(n: u128, destination: &str, grant: Option<&Grant>) -> Lease {
+    let (mut job, request) = lifecycle::enqueue(new_job(n, destination), 1, NOW.wall);
     let epoch = Epoch::new(1, n as u32);
     job.state = State::Leased(Leased {
         epoch,
@@ -72,6 +78,13 @@ fn settled(lease: &Lease) -> SettleAnswer {
     SettleAnswer::Known { result: SettleResult::Applied, job, attempt: None, ended: Some((key, worker(1))) }
 }
 
+/// As if what is to be persisted had been.
+fn persist(dispatcher: &mut Dispatcher) {
+    for change in dispatcher.changes() {
+        dispatcher.persisted(&change);
+    }
+}
+
 fn granted(grants: &[Grant], destination: &str) -> u32 {
     grants.iter().filter(|grant| grant.destination == name(destination)).map(|grant| grant.max).sum()
 }
@@ -84,10 +97,10 @@ fn no_more_than_the_limit_is_in_flight_over_all_workers() {
     assert_eq!((granted(&first, "a"), granted(&second, "a")), (7, 3));
     assert!(dispatcher.plan(worker(3), 100, 7, NOW).is_empty());
     let leased = all_leased(&first);
-    dispatcher.claimed(&first, &leased);
-    dispatcher.claimed(&second, &Claimed::default());
+    dispatcher.claimed(&first, &leased, NOW);
+    dispatcher.claimed(&second, &Claimed::default(), NOW);
     assert_eq!(granted(&dispatcher.plan(worker(3), 100, 7, NOW), "a"), 3);
-    dispatcher.settled(&[settled(&leased.leases[0])]);
+    dispatcher.settled(&[settled(&leased.leases[0])], NOW);
     assert_eq!(granted(&dispatcher.plan(worker(3), 100, 7, NOW), "a"), 1);
 }
 
@@ -95,7 +108,7 @@ fn no_more_than_the_limit_is_in_flight_over_all_workers() {
 fn a_failed_claim_gives_its_reservations_back() {
     let mut dispatcher = dispatcher(&["a"], |settings| settings.max_in_flight = Some(4));
     let grants = dispatcher.plan(worker(1), 100, 10, NOW);
-    dispatcher.claim_failed(&grants);
+    dispatcher.claim_failed(&grants, NOW);
     assert_eq!(granted(&dispatcher.plan(worker(1), 100, 10, NOW), "a"), 4);
 }
 
@@ -132,10 +145,10 @@ fn a_destination_that_hangs_leaves_slots_for_the_others() {
         hanging += granted(&grants, "hangs");
         let (hung, well): (Vec<Grant>, Vec<Grant>) =
             grants.into_iter().partition(|grant| grant.destination == name("hangs"));
-        dispatcher.claimed(&hung, &all_leased(&hung));
+        dispatcher.claimed(&hung, &all_leased(&hung), NOW);
         let done = all_leased(&well);
-        dispatcher.claimed(&well, &done);
-        dispatcher.settled(&done.leases.iter().map(settled).collect::<Vec<_>>());
+        dispatcher.claimed(&well, &done, NOW);
+        dispatcher.settled(&done.leases.iter().map(settled).collect::<Vec<_>>(), NOW);
     }
     assert_eq!(hanging, 8);
 }
@@ -146,7 +159,7 @@ fn a_destination_alone_with_its_work_still_leaves_room_for_another_to_start() {
     let nothing =
         |grants: &[Grant]| Claimed { exhausted: vec![(grants[0].destination.clone(), None)], ..Claimed::default() };
     let first = dispatcher.plan(worker(1), 16, 1, NOW);
-    dispatcher.claimed(&first, &nothing(&first));
+    dispatcher.claimed(&first, &nothing(&first), NOW);
     let second = dispatcher.plan(worker(1), 16, 16, NOW);
     assert_eq!(second.len(), 1);
     assert_eq!(second[0].max, 14);
@@ -157,7 +170,7 @@ fn an_exhausted_destination_is_asked_again_when_its_next_job_is_due_or_new_work_
     let mut dispatcher = dispatcher(&["a"], |_| {});
     let grants = dispatcher.plan(worker(1), 10, 10, NOW);
     let due = NOW.wall.plus(Duration::from_secs(4));
-    dispatcher.claimed(&grants, &Claimed { exhausted: vec![(name("a"), Some(due))], ..Claimed::default() });
+    dispatcher.claimed(&grants, &Claimed { exhausted: vec![(name("a"), Some(due))], ..Claimed::default() }, NOW);
     assert!(dispatcher.plan(worker(1), 10, 10, NOW).is_empty());
     assert_eq!(dispatcher.wake_in(NOW), Some(Duration::from_secs(4)));
     dispatcher.work_arrived(&name("a"), NOW.wall);
@@ -170,25 +183,27 @@ fn a_claim_that_found_nothing_does_not_hide_work_that_arrived_meanwhile() {
     let mut dispatcher = dispatcher(&["a"], |_| {});
     let grants = dispatcher.plan(worker(1), 10, 10, NOW);
     dispatcher.work_arrived(&name("a"), NOW.wall);
-    dispatcher.claimed(&grants, &Claimed { exhausted: vec![(name("a"), None)], ..Claimed::default() });
+    dispatcher.claimed(&grants, &Claimed { exhausted: vec![(name("a"), None)], ..Claimed::default() }, NOW);
     assert_eq!(granted(&dispatcher.plan(worker(1), 10, 10, NOW), "a"), 10);
 }
 
 #[test]
 fn a_paused_or_removed_destination_is_granted_nothing_until_it_is_back() {
     let mut dispatcher = dispatcher(&["a"], |_| {});
-    assert!(dispatcher.pause(&name("a")).unwrap().paused);
+    assert!(dispatcher.pause(&name("a"), NOW));
+    persist(&mut dispatcher);
     assert!(dispatcher.plan(worker(1), 10, 10, NOW).is_empty());
     assert_eq!(dispatcher.views()[0].state, GateStateName::Paused);
-    assert!(!dispatcher.resume(&name("a")).unwrap().paused);
-    assert_eq!(granted(&dispatcher.plan(worker(1), 10, 10, NOW), "a"), 10);
+    assert!(dispatcher.resume(&name("a"), NOW));
+    persist(&mut dispatcher);
+    assert_eq!(granted(&dispatcher.plan(worker(1), 10, 10, NOW), "a"), 1, "it ramps");
     let settings = dispatcher.destination("a").unwrap();
-    dispatcher.configure(BTreeMap::new());
+    dispatcher.configure(BTreeMap::new(), NOW);
     assert!(dispatcher.plan(worker(1), 10, 10, NOW).is_empty());
     assert!(dispatcher.views()[0].removed && dispatcher.destination("a").is_none());
-    dispatcher.configure(BTreeMap::from([(name("a"), settings)]));
-    assert_eq!(granted(&dispatcher.plan(worker(1), 10, 10, NOW), "a"), 10);
-    assert!(dispatcher.pause(&name("nobody")).is_none() && dispatcher.resume(&name("nobody")).is_none());
+    dispatcher.configure(BTreeMap::from([(name("a"), settings)]), NOW);
+    assert_eq!(granted(&dispatcher.plan(worker(1), 10, 10, NOW), "a"), 1, "it ramps");
+    assert!(!dispatcher.pause(&name("nobody"), NOW) && !dispatcher.resume(&name("nobody"), NOW));
 }
 
 #[test]
@@ -196,8 +211,15 @@ fn what_was_in_flight_before_a_restart_counts_after_it() {
     let mut dispatcher = dispatcher(&["a"], |settings| settings.max_in_flight = Some(3));
     let key = LeaseKey { job_id: JobId(Uuid::from_u128(1)), epoch: Epoch::new(1, 1) };
     let paused = GateRecord { paused: true, ..GateRecord::default() };
-    dispatcher.restore(&[(key, worker(9), name("a"))], BTreeMap::from([(name("b"), paused)]), [name("a"), name("b")]);
-    assert_eq!(granted(&dispatcher.plan(worker(1), 10, 10, NOW), "a"), 2);
+    dispatcher.restore(
+        &[(key, worker(9), name("a"))],
+        BTreeMap::from([(name("b"), paused)]),
+        [name("a"), name("b")],
+        NOW,
+    );
+    let later = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let granted = [0, 1, 2].map(|seconds| granted(&dispatcher.plan(worker(1), 10, 10, later(seconds)), "a"));
+    assert_eq!(granted, [1, 1, 0], "carefully, up to the limit");
     let views = dispatcher.views();
     assert_eq!((views[1].name.as_str(), views[1].removed), ("b", true));
 }

@@ -160,9 +160,17 @@ impl Dials {
         count
     }
 
-    /// Calls that were taken and not made.
+    /// Calls that were taken and not made, because there was nothing to call with: then neither dial held anything back.
     pub(super) fn give_back(&mut self, count: u32) {
         self.tokens += f64::from(count);
+        self.round.limit_bound = false;
+        self.round.rate_bound = false;
+    }
+
+    /// Another bound on the limit.
+    pub(super) fn cap(&mut self, max_limit: u32) {
+        self.max_limit = f64::from(max_limit);
+        self.limit.value = self.limit.value.min(self.max_limit);
     }
 
     /// How long until the rate allows another start.

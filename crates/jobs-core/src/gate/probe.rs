@@ -72,10 +72,17 @@ impl Probes {
         (now >= self.next && hold_until.is_none_or(|until| until <= now)).then_some(Probe::Due)
     }
 
-    /// How long until [`Probes::may`] is worth asking again, health checks aside.
-    pub(super) fn wait(&self, hold_until: Option<Mono>, now: Mono) -> Duration {
-        let next = hold_until.map_or(self.next, |until| until.max(self.next));
-        next.since(now)
+    /// How long until [`Probes::may`] is worth asking again, health checks aside; `None`: not before an answer came.
+    pub(super) fn wait(&self, hold_until: Option<Mono>, now: Mono) -> Option<Duration> {
+        if self.out.len() >= MOST_IN_FLIGHT {
+            return None;
+        }
+        let mut since: Vec<Mono> = self.out.iter().map(|(_, since, _)| *since).collect();
+        since.sort_unstable();
+        // The one that must no longer count for another to go.
+        let in_the_way = since.len().checked_sub(IN_FLIGHT).map(|place| since[place].plus(HANGING));
+        let next = [in_the_way, hold_until].into_iter().flatten().fold(self.next, Mono::max);
+        Some(next.since(now))
     }
 
     /// A probe is on its way, with `job`.

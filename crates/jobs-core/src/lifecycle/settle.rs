@@ -108,8 +108,9 @@ pub fn release(job: &mut Job, epoch: Epoch, now: Timestamp) -> Settled {
 /// Whether `epoch` can have been issued to the present generation of the job. One of an earlier gateway start may be
 /// above the job's last known one, because the claim that issued it need not have survived a crash.
 fn is_of_this_generation(job: &Job, epoch: Epoch, start: u32) -> bool {
-    let forgotten = (1..u64::from(start)).contains(&epoch.start());
-    epoch > job.progress.generation_floor && (epoch <= job.progress.last_epoch || forgotten)
+    // Starts are numbered from 1: nobody was ever issued an epoch of start 0.
+    let forgotten = epoch.start() < u64::from(start);
+    epoch.start() > 0 && epoch > job.progress.generation_floor && (epoch <= job.progress.last_epoch || forgotten)
 }
 
 fn settle_held(

@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use super::shelf::Record;
 use crate::job::{Cause, Priority, State};
+use crate::store::FRESH;
 use crate::time::Timestamp;
 
 /// A waiting job, as far as a claim looks at it.
@@ -21,6 +22,8 @@ struct Waiting {
     seq: u64,
     /// For a job that its destination failed: the destination's epoch at that claim. A later epoch releases the job.
     outage: Option<u64>,
+    /// For a job that was never tried: when it was accepted.
+    untried: Option<Timestamp>,
 }
 
 /// An unfinished job's part in its lane.
@@ -41,6 +44,7 @@ impl Place {
                 run_at: pending.run_at,
                 seq: job.seq,
                 outage: (pending.cause == Cause::Destination).then_some(pending.fail_epoch),
+                untried: (pending.cause == Cause::New).then_some(job.accepted_at),
             })),
             State::Leased(_) => Some(Place::Leased),
             State::Dead { .. } if record.blocks => Some(Place::Blocking),
@@ -85,6 +89,8 @@ pub(super) struct Lane {
     heads: BTreeSet<(Reverse<Priority>, Timestamp, u64)>,
     /// Those heads that an outage made wait, by its epoch, in the order of a claim once they are released.
     outages: BTreeMap<u64, BTreeSet<(Reverse<Priority>, u64)>>,
+    /// Those heads that were never tried, in the order of a claim, with when they were accepted.
+    untried: BTreeMap<(Reverse<Priority>, Timestamp, u64), Timestamp>,
     chains: BTreeMap<String, Chain>,
 }
 
@@ -117,24 +123,52 @@ impl Lane {
         }
     }
 
-    /// The next job in the order of a claim that is due, whatever its own deadline says.
-    pub(super) fn first_due(&self, destination_epoch: u64, now: Timestamp) -> Option<u64> {
-        (0..=Priority::MAX.level()).rev().filter_map(Priority::new).find_map(|level| {
-            let priority = Reverse(level);
-            let released = self.outages.range(..destination_epoch).filter_map(|(_, heads)| {
-                heads.range((priority, 0)..=(priority, u64::MAX)).next().map(|(_, seq)| (Timestamp::default(), *seq))
-            });
-            let earliest = (priority, Timestamp::default(), 0);
-            let due = self.heads.range(earliest..=(priority, now, u64::MAX)).next();
-            released.chain(due.map(|(_, run_at, seq)| (*run_at, *seq))).min().map(|(_, seq)| seq)
+    /// The next job in the order of a regular claim that is due, whatever its own deadline says.
+    pub(super) fn first_due(&self, released_below: u64, now: Timestamp) -> Option<u64> {
+        highest_first().find_map(|priority| {
+            let released = self.released(priority, released_below).map(|seq| (Timestamp::default(), seq));
+            released.into_iter().chain(self.due(priority, now)).min().map(|(_, seq)| seq)
         })
+    }
+
+    /// The next fresh job in the order of a claim.
+    pub(super) fn first_fresh(&self, now: Timestamp) -> Option<u64> {
+        let before = now.minus(FRESH);
+        highest_first().find_map(|priority| {
+            let lately = (Bound::Excluded((priority, before, u64::MAX)), Bound::Included((priority, now, u64::MAX)));
+            let mut fresh = self.untried.range(lately).filter(|(_, accepted)| **accepted > before);
+            fresh.next().map(|((_, _, seq), _)| *seq)
+        })
+    }
+
+    /// The next job in the order of a probe.
+    pub(super) fn first_to_probe(&self, released_below: u64, now: Timestamp) -> Option<u64> {
+        let due = highest_first().filter_map(|priority| {
+            let (run_at, seq) = self.due(priority, now)?;
+            Some((run_at, priority, seq))
+        });
+        let released = || highest_first().find_map(|priority| self.released(priority, released_below));
+        due.min().map(|(_, _, seq)| seq).or_else(released)
+    }
+
+    /// The first head of a priority that is due by its own time.
+    fn due(&self, priority: Reverse<Priority>, now: Timestamp) -> Option<(Timestamp, u64)> {
+        let earliest = (priority, Timestamp::default(), 0);
+        let mut due = self.heads.range(earliest..=(priority, now, u64::MAX));
+        due.next().map(|(_, run_at, seq)| (*run_at, *seq))
+    }
+
+    /// The first head of a priority that an outage made wait, of those that are released.
+    fn released(&self, priority: Reverse<Priority>, released_below: u64) -> Option<u64> {
+        let outages = self.outages.range(..released_below);
+        let firsts = outages.filter_map(|(_, heads)| heads.range((priority, 0)..=(priority, u64::MAX)).next());
+        firsts.map(|(_, seq)| *seq).min()
     }
 
     /// When the next head that is not due yet falls due by its own `run_at`.
     pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let after_now = |priority| (Bound::Excluded((priority, now, u64::MAX)), Bound::Unbounded);
-        let levels = (0..=Priority::MAX.level()).filter_map(Priority::new).map(Reverse);
-        levels
+        highest_first()
             .filter_map(|priority| {
                 let next = self.heads.range(after_now(priority)).next();
                 next.filter(|(found, ..)| *found == priority).map(|(_, run_at, _)| *run_at)
@@ -180,10 +214,15 @@ impl Lane {
         if let Some(epoch) = waiting.outage {
             self.outages.entry(epoch).or_default().insert((waiting.priority, waiting.seq));
         }
+        if let Some(accepted) = waiting.untried {
+            self.untried.insert((waiting.priority, waiting.run_at, waiting.seq), accepted);
+        }
     }
 
     fn hide(&mut self, waiting: Waiting) {
-        self.heads.remove(&(waiting.priority, waiting.run_at, waiting.seq));
+        let place = (waiting.priority, waiting.run_at, waiting.seq);
+        self.heads.remove(&place);
+        self.untried.remove(&place);
         if let Some(epoch) = waiting.outage
             && let Some(heads) = self.outages.get_mut(&epoch)
         {
@@ -193,4 +232,8 @@ impl Lane {
             }
         }
     }
+}
+
+fn highest_first() -> impl Iterator<Item = Reverse<Priority>> {
+    (0..=Priority::MAX.level()).rev().filter_map(Priority::new).map(Reverse)
 }

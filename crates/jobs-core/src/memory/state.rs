@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::STEP_LIMIT;
 use super::keys::Keys;
+use super::lane::Lane;
 use super::shelf::{Record, Shelf};
 use crate::destination::OrderingOnDead;
+use crate::gate::Kind;
 use crate::job::{DestinationName, Epoch, JobId, NewJob, Request, WorkerId};
 use crate::lease::{Extended, LeaseKey, LeaseTable};
 use crate::lifecycle::{
@@ -127,14 +129,23 @@ impl State {
     fn claim_granted(&mut self, worker: WorkerId, grant: &Grant, now: Now) -> Vec<Lease> {
         let mut leases = Vec::new();
         let mut passed_over = Vec::new();
+        let mut fresh = grant.kind == Kind::Regular;
         while leases.len() < grant.max as usize {
+            fresh &= leases.len() < grant.fresh as usize;
             let lane = self.shelf.lane(&grant.destination);
-            let Some(seq) = lane.and_then(|lane| lane.first_due(grant.destination_epoch, now.wall)) else { break };
+            let first_fresh = lane.filter(|_| fresh).and_then(|lane| lane.first_fresh(now.wall));
+            fresh = first_fresh.is_some();
+            let first = |lane: &Lane| match grant.kind {
+                Kind::Regular => lane.first_due(grant.released_below, now.wall),
+                Kind::Probe { .. } => lane.first_to_probe(grant.released_below, now.wall),
+            };
+            let Some(seq) = first_fresh.or_else(|| lane.and_then(first)) else { break };
             let epoch = Epoch::from_u64(self.last_epoch.as_u64() + 1);
             let claiming = Claiming {
                 epoch,
                 worker,
                 destination_epoch: grant.destination_epoch,
+                released_below: grant.released_below,
                 begun: grant.begun,
                 ok_begun: grant.ok_begun,
             };

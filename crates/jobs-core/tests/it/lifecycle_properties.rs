@@ -90,6 +90,7 @@ impl Life {
             epoch,
             worker: WORKER,
             destination_epoch,
+            released_below: destination_epoch,
             begun: Tick(1),
             ok_begun: Tick(u64::from(self.counter)),
         };

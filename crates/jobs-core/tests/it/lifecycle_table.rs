@@ -28,7 +28,14 @@ fn expiry() -> Timestamp {
 }
 
 fn claim(job: &mut Job, epoch: Epoch, at: Timestamp) -> Result<(), lifecycle::Unclaimable> {
-    let claiming = Claiming { epoch, worker: WORKER, destination_epoch: 0, begun: Tick(1), ok_begun: Tick::NEVER };
+    let claiming = Claiming {
+        epoch,
+        worker: WORKER,
+        destination_epoch: 0,
+        released_below: 0,
+        begun: Tick(1),
+        ok_begun: Tick::NEVER,
+    };
     lifecycle::claim(job, &claiming, at)
 }
 

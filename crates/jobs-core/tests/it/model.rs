@@ -1,14 +1,16 @@
 //! The reference model against a scan of all its jobs: its indexes may only make it faster.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use jobs_core::conformance::rig::{BEGIN, WORKER, destination, key, seconds};
+use jobs_core::conformance::rig::{BEGIN, Rig, WORKER, destination, key, seconds};
 use jobs_core::conformance::script::{Script, ScriptJudge, Step};
 use jobs_core::destination::OrderingOnDead;
+use jobs_core::gate::Kind;
 use jobs_core::job::{Cause, DestinationName, Job, JobId, NewJob, Priority, Request, State as JobState, StateName};
 use jobs_core::lifecycle;
 use jobs_core::memory::State;
-use jobs_core::store::{Enqueued, Filter, Grant, Judge, SettleAnswer};
+use jobs_core::store::{Enqueued, FRESH, Filter, Grant, Judge, SettleAnswer};
 use jobs_core::time::{Now, Timestamp};
 use uuid::Uuid;
 
@@ -55,19 +57,32 @@ impl Watched {
             if !self.is_head(job, &jobs) {
                 continue;
             }
-            let released = pending.cause == Cause::Destination && pending.fail_epoch < grant.destination_epoch;
+            let released = pending.cause == Cause::Destination && pending.fail_epoch < grant.released_below;
             let in_time = lifecycle::deadline(job).is_none_or(|deadline| deadline > now);
             if (released || pending.run_at <= now) && in_time {
-                let time = if released { Timestamp::default() } else { pending.run_at };
-                due.push((std::cmp::Reverse(job.priority), time, job.seq, job.id));
+                let (priority, none) = (Reverse(job.priority), Reverse(Priority::MAX));
+                let before = now.minus(FRESH);
+                let fresh = pending.cause == Cause::New && pending.run_at.min(job.accepted_at) > before;
+                let place = match grant.kind {
+                    Kind::Regular if released => (priority, Timestamp::default(), none),
+                    Kind::Regular => (priority, pending.run_at, none),
+                    Kind::Probe { .. } if pending.run_at <= now => (none, pending.run_at, priority),
+                    Kind::Probe { .. } => (none, Timestamp::MAX, priority),
+                };
+                due.push((place, job.seq, job.id, fresh && pending.run_at <= now));
             } else if pending.run_at > now {
                 next = Some(next.map_or(pending.run_at, |next| next.min(pending.run_at)));
             }
         }
         due.sort();
         let is_exhausted = due.len() < grant.max as usize;
+        if grant.kind == Kind::Regular {
+            let first: Vec<_> = due.iter().filter(|(.., fresh)| *fresh).take(grant.fresh as usize).copied().collect();
+            due.retain(|job| !first.contains(job));
+            due.splice(..0, first);
+        }
         due.truncate(grant.max as usize);
-        (due.into_iter().map(|(.., id)| id).collect(), next.filter(|_| is_exhausted))
+        (due.into_iter().map(|(_, _, id, _)| id).collect(), next.filter(|_| is_exhausted))
     }
 
     fn note_end(&mut self, job: &Job, judge: &ScriptJudge) {
@@ -221,13 +236,7 @@ fn replays_of_a_key_are_counted_and_refusals_are_not() {
 fn a_restart_forgets_nothing_and_numbers_its_epochs_above_all_before() {
     let mut state = State::new(3);
     state.enqueue(vec![job(1)], BEGIN).unwrap();
-    let grant = Grant {
-        destination: destination("api2"),
-        max: 1,
-        destination_epoch: 0,
-        begun: jobs_core::job::Tick(1),
-        ok_begun: jobs_core::job::Tick::NEVER,
-    };
+    let grant = Rig::grant(1, 0);
     let first = state.claim(WORKER, std::slice::from_ref(&grant), BEGIN).leases.remove(0);
     let held = state.leases();
     state.restart(4, BEGIN.plus(seconds(100)).mono);

@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use jobs_core::conformance::differential::STEPS;
 use jobs_core::conformance::rig::BEGIN;
 use jobs_core::conformance::script::{Script, ScriptJudge, Step};
+use jobs_core::gate::Kind;
 use jobs_core::job::{Job, State as JobState, StateName};
 use jobs_core::memory::State;
-use jobs_core::store::{Enqueued, SettleAnswer};
+use jobs_core::store::{Enqueued, Lease, SettleAnswer};
 use jobs_core::time::Now;
 
 /// The kinds of answer that random scripts must provoke, or comparing stores by them would say little.
-const KINDS: [&str; 45] = [
+const KINDS: [&str; 47] = [
     "accepted",
     "replayed",
     "replayed, purged",
     "key reused",
     "released by a recovery",
+    "probed",
+    "fresh before its turn",
     "exhausted until",
     "told to cancel",
     "unknown job",
@@ -93,7 +96,17 @@ fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &
                 | JobState::Cancelled { .. } => false,
             });
             let next = claimed.exhausted.iter().any(|(_, next)| next.is_some());
-            let told = [("released by a recovery", released), ("exhausted until", next)];
+            let probes = grants.iter().any(|grant| grant.kind != Kind::Regular);
+            let probed = probes && !claimed.leases.is_empty();
+            // Of one grant, so that the order of two leases is the order of the claim.
+            let alone = |pair: &[Lease]| grants.len() == 1 && pair[0].job.priority < pair[1].job.priority;
+            let fresh = !probes && claimed.leases.windows(2).any(alone);
+            let told = [
+                ("released by a recovery", released && !probes),
+                ("probed", probed),
+                ("fresh before its turn", fresh),
+                ("exhausted until", next),
+            ];
             told.into_iter().filter(|(_, it_is)| *it_is).map(|(kind, _)| kind.to_owned()).collect()
         }
         Step::Settle(worker, settlements) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobs_core::destination::{Destination, HealthCheck, OnUnknown, OrderingOnDead, RateLimit};
+use jobs_core::gate::GateSettings;
 use jobs_core::job::DestinationName;
 
 use super::{Listed, Outside, headers, retry, rules};
@@ -47,6 +48,9 @@ pub(super) fn read(
         policy.retry = retry::read(table, findings);
     }
     to.rate_limit = section.section("rate_limit", findings).and_then(|table| rate_limit(table, findings));
+    if let Some(table) = section.section("gate", findings) {
+        to.gate = gate(table, findings);
+    }
     to.health_check = section.section("health_check", findings).and_then(|table| health_check(table, findings));
     to.rules = rules::read(section.sections("rules", findings), findings);
     let mut secret_headers = Vec::new();
@@ -66,10 +70,27 @@ fn rate_limit(mut section: Section<'_>, findings: &mut Findings) -> Option<RateL
     Some(RateLimit { per_second, burst: burst.unwrap_or(per_second.ceil() as u32) })
 }
 
+fn gate(mut section: Section<'_>, findings: &mut Findings) -> GateSettings {
+    let GateSettings { start_limit, max_limit } = GateSettings::default();
+    let start_given = section.get("start_limit", findings, value::count);
+    let max_given = section.get("max_limit", findings, value::count);
+    let max_is_known = max_given.is_some() || !section.has("max_limit");
+    let max_limit = max_given.unwrap_or(max_limit);
+    if max_is_known && start_given.is_some_and(|start| start > max_limit) {
+        section.wrong_at("start_limit", findings, &format!("is more than max_limit ({max_limit})"));
+    }
+    section.finish(findings);
+    GateSettings { start_limit: start_given.unwrap_or(start_limit).min(max_limit), max_limit }
+}
+
+/// A health check of which nothing is said but its URL.
+pub(in crate::config) fn usual_health_check(url: String) -> HealthCheck {
+    HealthCheck { url, method: HEALTH_METHOD.to_owned(), expect: HEALTH_STATUS }
+}
+
 fn health_check(mut section: Section<'_>, findings: &mut Findings) -> Option<HealthCheck> {
     let url = section.require("url", findings, value::url);
-    let mut check =
-        HealthCheck { url: url.unwrap_or_default(), method: HEALTH_METHOD.to_owned(), expect: HEALTH_STATUS };
+    let mut check = usual_health_check(url.unwrap_or_default());
     section.set("method", &mut check.method, findings, value::method);
     section.set("expect", &mut check.expect, findings, value::status);
     section.finish(findings);

@@ -4,14 +4,16 @@
 //! released the job; `seq`). The cost of a claim does not depend on how many jobs wait. Due jobs are the first entries of an
 //! index; jobs behind another of their ordering key are in another part of it. Released jobs are the first entries of a second
 //! index, by the outage that made them wait; outages with jobs left are few, because these jobs go before all others of
-//! their priority once released. So a recovery rewrites no row: the two lists are merged here.
+//! their priority once released. So a recovery rewrites no row: the two lists are merged here. Fresh jobs are the last due
+//! entries of the first index, and looked for among few.
 
 use std::collections::BTreeSet;
 
+use jobs_core::gate::Kind;
 use jobs_core::job::{JobId, Priority, WorkerId};
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, Claiming};
-use jobs_core::store::{Claimed, Grant, Lease};
+use jobs_core::store::{Claimed, FRESH, Grant, Lease};
 use jobs_core::time::{Now, Timestamp};
 use rusqlite::{OptionalExtension, Result};
 
@@ -20,7 +22,8 @@ use super::known::Effect;
 use super::operation::Cost;
 use super::request;
 
-/// Jobs out of time that a claim walks over before it leaves them to the sweep: some milliseconds.
+/// Jobs out of time that a claim walks over before it leaves them to the sweep, and jobs due of late that it looks at for fresh
+/// ones: some milliseconds.
 const MAX_PASSED_OVER: usize = 2_000;
 /// Where the search for priorities begins.
 const ABOVE_ALL: i64 = Priority::MAX.level() as i64 + 1;
@@ -32,6 +35,9 @@ const NEXT_PRIORITY: &str = "SELECT priority FROM job
     WHERE state = 0 AND destination = ?1 AND head = 1 AND priority < ?2 ORDER BY priority DESC LIMIT 1";
 const DUE: &str = "SELECT seq, run_at, deadline FROM job
     WHERE state = 0 AND destination = ?1 AND head = 1 AND priority = ?2 AND run_at <= ?3 ORDER BY run_at, seq";
+const LATELY_DUE: &str = "SELECT seq, run_at, deadline, cause = 0 AND accepted_at > ?3 FROM job
+    WHERE state = 0 AND destination = ?1 AND head = 1 AND priority = ?2 AND run_at > ?3 AND run_at <= ?4
+    ORDER BY run_at, seq";
 const NEXT_OUTAGE: &str = "SELECT fail_epoch FROM job
     WHERE state = 0 AND head = 1 AND cause = 2 AND destination = ?1 AND priority = ?2 AND fail_epoch > ?3 AND fail_epoch < ?4
     ORDER BY fail_epoch LIMIT 1";
@@ -55,7 +61,8 @@ pub(super) fn claim(batch: &mut Batch<'_>, worker: WorkerId, grants: &[Grant], n
             }
             continue;
         };
-        let mut search = Search { batch, worker, grant, destination, now, leases: Vec::new(), gave_up: false };
+        let most = grant.max as usize;
+        let mut search = Search { batch, worker, grant, destination, now, most, leases: Vec::new(), gave_up: false };
         search.run()?;
         if search.wanted() > 0 && !search.gave_up {
             claimed.exhausted.push((grant.destination.clone(), search.next_due()?));
@@ -72,6 +79,8 @@ struct Search<'a, 'b> {
     grant: &'a Grant,
     destination: i64,
     now: Now,
+    /// Leases to find, at the present stage of the search.
+    most: usize,
     leases: Vec<Lease>,
     /// There may be more than was looked at.
     gave_up: bool,
@@ -82,6 +91,13 @@ struct Search<'a, 'b> {
 struct Candidate {
     run_at: i64,
     seq: i64,
+}
+
+/// What is left to do of a stage of the search.
+enum Stage {
+    Over,
+    /// The next jobs may be others than were found.
+    Again,
 }
 
 /// What became of a candidate.
@@ -96,28 +112,58 @@ enum Taken {
 
 impl Search<'_, '_> {
     fn run(&mut self) -> Result<()> {
-        let mut below = ABOVE_ALL;
-        while let Some(priority) = self.next_priority(below)?.filter(|_| self.wanted() > 0) {
-            below = priority;
-            for candidate in self.candidates(priority)? {
-                match self.take(candidate.seq)? {
-                    Taken::Leased | Taken::PassedOver => {}
-                    Taken::Died => {
-                        below = ABOVE_ALL;
+        let all = self.most;
+        match self.grant.kind {
+            Kind::Regular => {
+                self.most = all.min(self.grant.fresh as usize);
+                self.take_by_priority(Self::fresh)?;
+                self.most = all;
+                self.take_by_priority(Self::candidates)
+            }
+            Kind::Probe { .. } => {
+                while self.wanted() > 0 {
+                    let candidates = self.to_probe()?;
+                    if let Stage::Over = self.take_all(&candidates)? {
                         break;
                     }
-                    Taken::Refused => {
-                        self.gave_up = true;
-                        return Ok(());
-                    }
                 }
+                Ok(())
             }
+        }
+    }
+
+    /// Leases what `find` finds of each priority, the highest first.
+    fn take_by_priority(&mut self, find: impl Fn(&mut Self, i64) -> Result<Vec<Candidate>>) -> Result<()> {
+        let mut below = ABOVE_ALL;
+        while self.wanted() > 0
+            && let Some(priority) = self.next_priority(below)?
+        {
+            let candidates = find(self, priority)?;
+            below = match self.take_all(&candidates)? {
+                Stage::Over => priority,
+                Stage::Again => ABOVE_ALL,
+            };
         }
         Ok(())
     }
 
+    fn take_all(&mut self, candidates: &[Candidate]) -> Result<Stage> {
+        for candidate in candidates {
+            match self.take(candidate.seq)? {
+                Taken::Leased | Taken::PassedOver => {}
+                Taken::Died => return Ok(Stage::Again),
+                Taken::Refused => {
+                    self.gave_up = true;
+                    self.most = 0;
+                    break;
+                }
+            }
+        }
+        Ok(Stage::Over)
+    }
+
     fn wanted(&self) -> usize {
-        (self.grant.max as usize).saturating_sub(self.leases.len())
+        self.most.saturating_sub(self.leases.len())
     }
 
     /// The highest priority below `below` at which a head waits.
@@ -129,27 +175,75 @@ impl Search<'_, '_> {
     /// The next jobs of one priority, as many as are wanted.
     fn candidates(&mut self, priority: i64) -> Result<Vec<Candidate>> {
         let mut candidates = self.list(DUE, priority, self.now.wall.as_millis())?;
-        let mut outage = BEFORE_ALL;
-        while let Some(next) = self.next_outage(priority, outage)? {
-            outage = next;
-            candidates.extend(self.list(RELEASED, priority, outage)?);
+        let released = self.released(priority)?;
+        if !released.is_empty() {
+            candidates.extend(released);
+            candidates.sort_unstable();
+            self.keep_first(&mut candidates);
         }
-        candidates.sort_unstable();
-        if outage == BEFORE_ALL {
-            return Ok(candidates);
-        }
-        // A released job may be due by its own time as well: its earlier place counts.
-        let mut seen = BTreeSet::new();
-        candidates.retain(|candidate| seen.insert(candidate.seq));
-        candidates.truncate(self.wanted());
         Ok(candidates)
     }
 
-    /// The first outage after `after`, by its epoch, that has ended and left jobs waiting.
+    /// The next jobs in the order of a probe, as many as are wanted.
+    fn to_probe(&mut self) -> Result<Vec<Candidate>> {
+        let (mut due, mut released, mut below) = (Vec::new(), Vec::new(), ABOVE_ALL);
+        while let Some(priority) = self.next_priority(below)? {
+            below = priority;
+            due.extend(self.list(DUE, priority, self.now.wall.as_millis())?);
+            let mut of_priority = self.released(priority)?;
+            of_priority.sort_unstable();
+            released.extend(of_priority);
+        }
+        // Stable: of those due at the same moment the higher priority stays first.
+        due.sort_by_key(|candidate| candidate.run_at);
+        due.extend(released);
+        self.keep_first(&mut due);
+        Ok(due)
+    }
+
+    /// As many of `candidates` as are wanted. A released job may be due by its own time as well: its first place counts.
+    fn keep_first(&self, candidates: &mut Vec<Candidate>) {
+        let mut seen = BTreeSet::new();
+        candidates.retain(|candidate| seen.insert(candidate.seq));
+        candidates.truncate(self.wanted());
+    }
+
+    /// The first jobs of each outage that is over, as many as are wanted.
+    fn released(&mut self, priority: i64) -> Result<Vec<Candidate>> {
+        let mut released = Vec::new();
+        let mut outage = BEFORE_ALL;
+        while let Some(next) = self.next_outage(priority, outage)? {
+            outage = next;
+            released.extend(self.list(RELEASED, priority, outage)?);
+        }
+        Ok(released)
+    }
+
+    /// The next fresh jobs of one priority, as many as are wanted and found among those that fell due of late.
+    fn fresh(&mut self, priority: i64) -> Result<Vec<Candidate>> {
+        let now = self.now.wall;
+        let mut candidates = Vec::new();
+        let mut statement = self.batch.conn.prepare_cached(LATELY_DUE)?;
+        let mut rows = statement.query((self.destination, priority, now.minus(FRESH).as_millis(), now.as_millis()))?;
+        let mut looked_at = 0;
+        while candidates.len() < self.wanted()
+            && looked_at < MAX_PASSED_OVER
+            && let Some(row) = rows.next()?
+        {
+            looked_at += 1;
+            let deadline: Option<i64> = row.get(2)?;
+            if row.get(3)? && deadline.is_none_or(|deadline| deadline > now.as_millis()) {
+                candidates.push(Candidate { run_at: row.get(1)?, seq: row.get(0)? });
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// The first outage after `after`, by its epoch, that is released and left jobs waiting.
     fn next_outage(&self, priority: i64, after: i64) -> Result<Option<i64>> {
         let mut find = self.batch.conn.prepare_cached(NEXT_OUTAGE)?;
-        let present = self.grant.destination_epoch.cast_signed();
-        find.query_row((self.destination, priority, after, present), |row| row.get(0)).optional()
+        let released_below = self.grant.released_below.cast_signed();
+        find.query_row((self.destination, priority, after, released_below), |row| row.get(0)).optional()
     }
 
     /// The first of the jobs that `sql` lists and that are not out of time, as many as are wanted.
@@ -189,6 +283,7 @@ impl Search<'_, '_> {
             epoch,
             worker: self.worker,
             destination_epoch: self.grant.destination_epoch,
+            released_below: self.grant.released_below,
             begun: self.grant.begun,
             ok_begun: self.grant.ok_begun,
         };
@@ -238,6 +333,7 @@ mod tests {
         for (sql, index) in [
             (NEXT_PRIORITY, "job_waiting (destination=? AND head=? AND priority<?)"),
             (DUE, "job_waiting (destination=? AND head=? AND priority=? AND run_at<?)"),
+            (LATELY_DUE, "job_waiting (destination=? AND head=? AND priority=? AND run_at>? AND run_at<?)"),
             (NEXT_DUE, "job_waiting (destination=? AND head=? AND priority=? AND run_at>?)"),
             (NEXT_OUTAGE, "job_outage (destination=? AND priority=? AND fail_epoch>? AND fail_epoch<?)"),
             (RELEASED, "job_outage (destination=? AND priority=? AND fail_epoch=?)"),

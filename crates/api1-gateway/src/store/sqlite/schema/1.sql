@@ -153,14 +153,15 @@ CREATE TABLE counter (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE destination_gate (
-    destination INTEGER PRIMARY KEY,
-    epoch       INTEGER NOT NULL,
-    open_since  INTEGER,
-    open_reason TEXT,
-    hold_until  INTEGER,
-    max_leases  REAL    NOT NULL,
-    rate        REAL    NOT NULL,
-    paused      INTEGER NOT NULL
+    destination   INTEGER PRIMARY KEY,
+    epoch         INTEGER NOT NULL,
+    open_since    INTEGER,
+    open_reason   TEXT,
+    misconfigured INTEGER NOT NULL,
+    hold_until    INTEGER,
+    max_leases    REAL    NOT NULL,
+    rate          REAL    NOT NULL,
+    paused        INTEGER NOT NULL
 ) STRICT;
 
 -- 'start': how many times a gateway has opened this file.
