@@ -2,8 +2,9 @@
 //!
 //! A request's trip, in reading order: [`server`] has all routes; `public` reads a request (`body`, `options`, `headers`) and
 //! answers; `verbs` changes jobs and tells whoever must know, `gather` stores together what comes at the same moment, `gates`
-//! writes down who is held; `jobstore` hands jobs to workers and takes their reports; `background` does
-//! what nobody asks for; [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind [`jobs_core::store::JobStore`].
+//! writes down who is held; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for;
+//! [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind
+//! [`jobs_core::store::JobStore`].
 
 pub mod app;
 pub mod auth;
@@ -11,8 +12,8 @@ mod background;
 pub mod body;
 pub mod config;
 mod drain_rate;
-mod gather;
 mod gates;
+mod gather;
 mod headers;
 mod health;
 mod jobstore;
