@@ -122,7 +122,7 @@ impl Search<'_, '_> {
             }
             Kind::Probe { .. } => {
                 while self.wanted() > 0 {
-                    let candidates = self.probe_candidates()?;
+                    let candidates = self.probes()?;
                     if let Stage::Over = self.take_all(&candidates)? {
                         break;
                     }
@@ -185,7 +185,7 @@ impl Search<'_, '_> {
     }
 
     /// The next jobs in the order of a probe, as many as are wanted.
-    fn probe_candidates(&mut self) -> Result<Vec<Candidate>> {
+    fn probes(&mut self) -> Result<Vec<Candidate>> {
         let (mut due, mut released, mut below) = (Vec::new(), Vec::new(), ABOVE_ALL);
         while let Some(priority) = self.next_priority(below)? {
             below = priority;

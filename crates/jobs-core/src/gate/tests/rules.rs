@@ -338,3 +338,33 @@ fn after_a_restart_open_stays_open_and_anything_else_ramps() {
     let restored = Gate::restore(GateSettings::default(), &closed.gate.record(closed.now), closed.now);
     assert_eq!(restored.state(), GateStateName::Ramp);
 }
+
+#[test]
+fn beside_ten_probes_without_an_answer_the_next_waits_until_the_first_hangs() {
+    let mut bench = Bench::opened();
+    for job in 100..110 {
+        bench.gate.checked(true);
+        assert!(bench.send(job).is_some(), "job {job}");
+    }
+    bench.gate.checked(true);
+    assert!(bench.send(200).is_none());
+    assert_eq!(bench.gate.wait(bench.now.mono), Some(Duration::from_secs(5)));
+    bench.wait(5_000);
+    assert!(bench.send(200).is_some());
+}
+
+#[test]
+fn calls_that_nothing_was_there_for_do_not_raise_the_limit() {
+    let mut bench = Bench::new();
+    let before = bench.gate.limit();
+    for job in 0..2_000 {
+        let admission = bench.gate.admit(64, bench.now.mono).unwrap();
+        let epoch = bench.gate.epoch();
+        bench.gate.give_back(admission, epoch, admission.count - 1);
+        let id = JobId(Uuid::from_u128(job));
+        let sent = bench.gate.granted(id, admission, Tick(1), epoch, bench.now.mono);
+        bench.answer(job, sent, Class::Ok);
+        bench.wait(2);
+    }
+    assert_eq!((bench.gate.limit(), bench.gate.in_flight()), (before, 0));
+}

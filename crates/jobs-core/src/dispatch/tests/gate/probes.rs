@@ -28,6 +28,18 @@ fn a_lone_job_is_tried_on_its_own_schedule_and_charged_nothing() {
 }
 
 #[test]
+fn a_probe_that_fails_on_its_own_account_as_well_is_charged_nothing() {
+    let mut gateway = Gateway::new(|_| {});
+    gateway.enqueue(1);
+    for class in [Class::Overload, Class::Overload, Class::Error, Class::Error] {
+        let lease = gateway.claim_in(400_000).expect("it is due some time");
+        let job = gateway.settle(&lease, class);
+        assert_eq!((job.progress.charged, pending(&job).cause), (0, Cause::Destination), "{class:?}");
+    }
+    assert_eq!(gateway.view().state, GateStateName::Open);
+}
+
+#[test]
 fn a_healthy_check_has_a_waiting_job_tried_at_once() {
     let mut gateway = Gateway::opened(with_health_check);
     assert!(gateway.claim_in(600).is_none(), "all wait for their own time");
@@ -60,6 +72,9 @@ fn a_healthy_check_without_a_job_that_waits_for_it_asks_the_store_one_time() {
     for id in gateway.rows().iter().map(|job| job.id).collect::<Vec<_>>() {
         gateway.store.cancel(id, crate::destination::OrderingOnDead::Free, gateway.now);
     }
+    let later = gateway.now.wall.plus(Duration::from_secs(3_600));
+    gateway.store.enqueue(vec![NewJob { run_at: later, ..new_job(99, "a") }], gateway.now).unwrap();
+    gateway.dispatcher().work_arrived(&name("a"), later);
     gateway.dispatcher().health_checked(&name("a"), true);
     let mut asked = 0;
     for _ in 0..400 {
