@@ -14,6 +14,7 @@ mod client;
 mod destination;
 mod dice;
 mod draw;
+mod event;
 mod gateway;
 mod measure;
 mod network;

@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use jobs_core::job::JobId;
 
+use super::event::Event;
 use super::network::{Answer, CallId, Caller, Receipt, Request};
 use super::plan::{Act, MS, Post, Us};
 use super::watch::Rule;
-use super::world::{Event, World};
+use super::world::World;
 
 /// How long a client waits before it repeats a request whose answer it did not get.
 const REPEAT_AFTER: (Us, Us) = (50 * MS, 1_500 * MS);

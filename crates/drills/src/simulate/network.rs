@@ -8,8 +8,9 @@ use std::ops::Range;
 use jobs_core::job::JobId;
 use jobs_core::protocol::{ClaimRequest, ClaimResponse, ExtendRequest, ExtendResponse, SettleRequest, SettleResponse};
 
+use super::event::Event;
 use super::plan::{MS, SECOND, Us};
-use super::world::{Event, World};
+use super::world::World;
 
 pub(super) type CallId = u64;
 

@@ -14,9 +14,10 @@ use jobs_core::time::Now;
 use super::{Gateway, Op, Parked, UNSYNCED};
 use crate::simulate::brain::Planned;
 use crate::simulate::bug::Bug;
+use crate::simulate::event::GatewayEvent;
 use crate::simulate::network::{Answer, Call, Receipt};
 use crate::simulate::plan::{MS, Us};
-use crate::simulate::world::{GatewayEvent, World};
+use crate::simulate::world::World;
 
 impl World {
     /// To be part of the next commit.
@@ -124,7 +125,7 @@ impl World {
         let answers = self.gateway.state.settle(worker, told, &self.gateway.brain.judge(), now);
         self.gateway.brain.settled(&answers, now);
         self.gateway.brain.heard_from(worker, now);
-        self.watch.settled(worker, settlements, &answers, now);
+        self.watch.settled(worker, settlements, &answers);
         self.watch.reports_taken(settlements);
         let results = settlements.iter().zip(&answers).map(|(settlement, answer)| result(settlement.key, answer));
         self.reply(call, Answer::Settled(SettleResponse { results: results.collect() }));

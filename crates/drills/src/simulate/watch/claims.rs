@@ -156,7 +156,8 @@ impl Watch {
             }
         }
         let early = leased.from.run_at > planned.now.wall;
-        let released = early && leased.from.cause == Cause::Destination && self.may_go_at(job.site) > job.failed_claim;
+        let released =
+            early && leased.from.cause == Cause::Destination && self.sites[job.site].alive > job.failed_claim;
         let kind = planned.kind(&lease.job.destination);
         let on_health = kind == Some(Kind::Probe { on_health: true }) && leased.from.cause == Cause::Destination;
         if early && !released && !on_health {

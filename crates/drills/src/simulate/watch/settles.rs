@@ -11,13 +11,7 @@ use super::{Rule, Watch, legal, named};
 
 impl Watch {
     /// A report was committed.
-    pub(crate) fn settled(
-        &mut self,
-        worker: WorkerId,
-        settlements: &[Settlement],
-        answers: &[SettleAnswer],
-        _now: Now,
-    ) {
+    pub(crate) fn settled(&mut self, worker: WorkerId, settlements: &[Settlement], answers: &[SettleAnswer]) {
         for (settlement, answer) in settlements.iter().zip(answers) {
             self.step += 1;
             let key = settlement.key;
@@ -78,7 +72,7 @@ impl Watch {
         }
         match &settlement.report {
             Report::Released => self.released(key, after, attempt),
-            Report::Attempted(outcome) if is_ok && !held => self.late_ok(key, before, outcome, after),
+            Report::Attempted(_) if is_ok && !held => self.late_ok(key, before, after),
             Report::Attempted(outcome) => self.attempted(key, worker, outcome, after, attempt),
         }
     }
@@ -105,14 +99,13 @@ impl Watch {
         self.move_to(key.job_id, after.state.name(), label);
     }
 
-    fn late_ok(&mut self, key: LeaseKey, before: StateName, outcome: &Outcome, after: &Job) {
-        debug_assert_eq!(outcome.class, Class::Ok);
+    fn late_ok(&mut self, key: LeaseKey, before: StateName, after: &Job) {
         self.check_success(key, after);
         match legal::of_late_ok(before) {
             Some(label) => self.move_to(key.job_id, after.state.name(), label),
             None => self.violated(Rule::EndsStay, format!("a late ok of {key:?} was taken twice")),
         }
-        self.note_ok(key.job_id, after);
+        self.note_ok(key.job_id);
     }
 
     fn attempted(
@@ -152,7 +145,7 @@ impl Watch {
             None => self.violated(Rule::EndsStay, format!("{key:?} was settled to {:?}", after.state)),
         }
         if outcome.class == Class::Ok {
-            self.note_ok(key.job_id, after);
+            self.note_ok(key.job_id);
         }
     }
 
@@ -190,7 +183,7 @@ impl Watch {
         }
     }
 
-    fn note_ok(&mut self, id: JobId, _after: &Job) {
+    fn note_ok(&mut self, id: JobId) {
         let (step, Some(job)) = (self.step, self.jobs.get(&id)) else { return };
         let site = &mut self.sites[job.site];
         site.alive = step;
