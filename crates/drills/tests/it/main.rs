@@ -12,5 +12,6 @@ mod outage;
 mod readme;
 mod recovery;
 mod reload;
+mod simulate;
 mod support;
 mod up;
