@@ -55,7 +55,7 @@ impl From<&Config> for Setup {
 pub struct Limits {
     /// Of one payload.
     pub payload: Bounds,
-    /// Bytes free on the store's disk below which nothing more is accepted; `None`: the store's own rule or none.
+    /// Bytes free on the store's disk below which nothing more is accepted; `None`: a bound of the gateway's own.
     pub min_free: Option<u64>,
     /// How long requests in progress may take to end once the process was told to.
     pub grace: Duration,

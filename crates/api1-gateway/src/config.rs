@@ -43,8 +43,8 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 const DEFAULT_STORE: &str = "sqlite:data/jobs.db";
 /// A payload is in memory several times on its way: received, stored, leased.
 const DEFAULT_MAX_BODY: ByteSize = ByteSize(1 << 20);
-/// Largest `--max-body`: a row of the store and a worker's claim must still hold several.
-const LARGEST_MAX_BODY: ByteSize = ByteSize(64 << 20);
+/// Largest `--max-body`: in a worker's claim JSON can swell a payload sixfold, and a worker reads no more than 64 MiB.
+const LARGEST_MAX_BODY: ByteSize = ByteSize(10 << 20);
 /// Below the 30 s that Kubernetes and the 30 s that our compose file wait before they kill.
 const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 /// Whoever stops a gateway wants it stopped within the hour.
@@ -62,7 +62,7 @@ pub struct Config {
     pub client_keys: Vec<Secret>,
     pub worker_tokens: Vec<Secret>,
     pub operator_keys: Vec<Secret>,
-    /// Free bytes of disk below which new jobs are refused; `None`: the store decides by its size.
+    /// Free bytes of disk below which new jobs are refused; `None`: a bound of the gateway's own.
     pub min_free: Option<u64>,
     /// Largest payload, in bytes.
     pub max_body: usize,

@@ -28,10 +28,8 @@ impl App {
         for change in &changes {
             self.store.put_gate(change.destination.clone(), change.record.clone()).await?;
             self.dispatcher().persisted(change);
-            self.tell_of_change(change).await;
-        }
-        if !changes.is_empty() {
             self.work.notify_waiters();
+            self.tell_of_change(change).await;
         }
         Ok(())
     }

@@ -100,7 +100,7 @@ pub const TABLE: [Row; 30] = [
     row(Code::KeyReused, "key_reused", 422, "the idempotency key came before with another request"),
     row(Code::HeadersTooLarge, "headers_too_large", 431, "too many or too long headers for one job"),
     row(Code::Internal, "internal", 500, "a mistake in this gateway"),
-    later(Code::StoreFull, "store_full", "the disk is full, nothing was stored", 5),
+    later(Code::StoreFull, "store_full", "the disk is full", 5),
     later(Code::StoreDown, "store_down", "the store has failed: ask again with the same idempotency key", 2),
     later(Code::NoSpace, "no_space", "too little disk space is left to accept more jobs", 5),
     later(Code::Draining, "draining", "this gateway is shutting down", 1),

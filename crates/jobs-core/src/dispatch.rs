@@ -218,7 +218,10 @@ impl Dispatcher {
     pub fn job_changed(&mut self, job: &Job) {
         match &job.state {
             _ if job.ordering_key.is_some() => self.work_arrived(&job.destination, Timestamp::default()),
-            State::Pending(pending) => self.work_arrived(&job.destination, pending.run_at),
+            State::Pending(pending) => {
+                let run_at = self.desk(&job.destination).due_at(pending);
+                self.work_arrived(&job.destination, run_at);
+            }
             State::Leased(_) | State::Succeeded { .. } | State::Dead { .. } | State::Cancelled { .. } => {}
         }
     }

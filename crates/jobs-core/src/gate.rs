@@ -140,7 +140,7 @@ impl Gate {
         let mut gate = Gate::new(settings, now.mono);
         gate.epoch = record.epoch;
         gate.paused = record.paused;
-        gate.goodput = (record.rate > 0.0).then_some(record.rate);
+        gate.goodput = (record.goodput > 0.0).then_some(record.goodput);
         gate.dials = Dials::ramp(gate.goodput, settings.max_limit, now.mono);
         gate.hold_until = record.hold_until.map(|until| now.mono.plus(until.since(now.wall)));
         if let Some((since, reason)) = &record.open {
@@ -161,8 +161,7 @@ impl Gate {
             open,
             misconfigured: self.is_misconfigured(),
             hold_until: self.hold_until.map(|until| now.wall.plus(until.since(now.mono))),
-            limit: f64::from(self.dials.limit()),
-            rate: self.goodput.unwrap_or_else(|| self.dials.goodput()),
+            goodput: self.goodput.unwrap_or_else(|| self.dials.goodput()),
             paused: self.paused,
         }
     }
@@ -318,7 +317,9 @@ impl Gate {
     /// Judges an answer; the transition it brought about, if any.
     pub fn answered(&mut self, answer: &Answer<'_>, now: Now) -> Option<Transition> {
         let class = answer.outcome.class;
-        self.note_retry_after(answer.outcome, now.mono);
+        if answer.sent.epoch == self.epoch {
+            self.note_retry_after(answer.outcome, now.mono);
+        }
         let is_alive = match class {
             Class::Ok => true,
             Class::JobFail | Class::Suspect => !self.is_misconfigured(),

@@ -22,7 +22,8 @@ use crate::time::{Now, Timestamp};
 /// Why a store did not do what was asked. In every case nothing was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// No room on the disk: rolled back, and the store goes on serving.
+    /// No room on the disk: rolled back, and the store goes on serving. If it ends before its next commit, what was rolled
+    /// back may be there again: like any failure this one leaves open whether it was stored.
     #[error("the disk is full: {0}")]
     Full(String),
     /// The write may or may not be durable: ask again with the same idempotency key. The store is unusable from now on.
@@ -215,8 +216,8 @@ pub struct GateRecord {
     /// It is open because of how it is configured.
     pub misconfigured: bool,
     pub hold_until: Option<Timestamp>,
-    pub limit: f64,
-    pub rate: f64,
+    /// Oks per second before the outage: what a ramp begins from. 0 if unknown.
+    pub goodput: f64,
     /// Held by hand.
     pub paused: bool,
 }

@@ -29,7 +29,8 @@ const EXTEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// A settle waits for a commit, behind whatever else the disk does.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest answer read: a gateway puts at most 8 MiB of payloads into one, which JSON can swell sixfold.
+/// Largest answer read: a gateway puts at most 8 MiB of payloads into one, or a single one of at most 10, which JSON can
+/// swell sixfold.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Longest explanation taken from an answer that is no success.

@@ -28,7 +28,7 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "NAME")]
     pub default_destination: Option<String>,
 
-    /// New jobs are refused while the disk has less free than this, as in 256MiB [API1_MIN_FREE] [default: by the store's size]
+    /// New jobs are refused while the disk has less free than this, as in 256MiB [API1_MIN_FREE] [default: 256MiB]
     #[arg(long, global = true, value_name = "BYTES")]
     pub min_free: Option<String>,
 

@@ -389,7 +389,7 @@ fn every_bad_setting_is_told_at_once_those_of_the_file_with_their_lines() {
         r#"--config / API1_CONFIG: FILE:3:10: destinations.a.method: "get" is not an HTTP method in capitals, such as POST"#,
         "API1_OPERATOR_KEYS: key 2 has a character that cannot travel in an Authorization header",
         r#"--min-free / API1_MIN_FREE: "1MB": not an amount of bytes such as 1048576, 512KiB, 1MiB or 2GiB"#,
-        "--max-body / API1_MAX_BODY: must be 1 to 64MiB",
+        "--max-body / API1_MAX_BODY: must be 1 to 10MiB",
         "--grace / API1_GRACE: must be at most 1h",
         "--retain-succeeded / API1_RETAIN_SUCCEEDED: must be at most 3650d",
         r#"LOG_FORMAT: "xml" is neither text nor json"#,

@@ -182,11 +182,10 @@ pub async fn gates_are_kept_as_last_written(under_test: &impl StoreUnderTest) {
         open: Some((rig.now.wall, "5 failures: 'down'".to_owned())),
         misconfigured: true,
         hold_until: Some(rig.now.wall.plus(seconds(9))),
-        limit: 12.75,
-        rate: 0.1 + 0.2,
+        goodput: 0.1 + 0.2,
         paused: true,
     };
-    let records = [GateRecord::default(), open.clone(), GateRecord { rate: f64::INFINITY, ..open }];
+    let records = [GateRecord::default(), open.clone(), GateRecord { goodput: f64::INFINITY, ..open }];
     for gate in &records {
         rig.store.put_gate(api2(), gate.clone()).await.expect("a gate is written");
         assert_eq!(rig.store.gates().await, Ok([(api2(), gate.clone())].into()));

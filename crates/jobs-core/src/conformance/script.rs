@@ -313,8 +313,7 @@ impl Script {
             misconfigured: open.is_some() && self.dice.chance(50),
             open,
             hold_until: self.dice.chance(30).then_some(self.now.wall),
-            limit: self.dice.below(1_000) as f64 / 8.0,
-            rate: self.dice.below(1_000) as f64 / 3.0,
+            goodput: self.dice.below(1_000) as f64 / 3.0,
             paused: self.dice.chance(30),
         };
         Step::PutGate(destination, gate)

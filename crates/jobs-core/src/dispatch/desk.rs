@@ -15,7 +15,7 @@ use super::{Change, DestinationView};
 use crate::charging::{Evidence, is_charged};
 use crate::destination::{Destination, HealthCheck, Policy};
 use crate::gate::{Admission, Answer, Gate, GateSettings, GateStateName, Kind, Sent, Transition};
-use crate::job::{DestinationName, Epoch, Job, Leased, State, Tick, WorkerId};
+use crate::job::{Cause, DestinationName, Epoch, Job, Leased, Pending, State, Tick, WorkerId};
 use crate::lease::LeaseKey;
 use crate::outcome::{Class, Outcome};
 use crate::store::{GateRecord, Grant, Lease};
@@ -124,6 +124,12 @@ impl Desk {
     pub(super) fn work_arrived(&mut self, run_at: Timestamp, tick: Tick) {
         self.due = Some(self.due.map_or(run_at, |due| due.min(run_at)));
         self.due_since = tick;
+    }
+
+    /// From when on a waiting job is due: at once if a recovery has released it, as one whose attempt outlasted the outage.
+    pub(super) fn due_at(&self, pending: &Pending) -> Timestamp {
+        let released = pending.cause == Cause::Destination && pending.fail_epoch < self.gate.epoch();
+        if released { Timestamp::default() } else { pending.run_at }
     }
 
     /// Configured, and not held by hand.

@@ -58,6 +58,8 @@ pub(super) struct Breaker {
     last_ok_at: Option<Mono>,
     /// Failures since the last ok, oldest first.
     run: VecDeque<(JobId, Class)>,
+    /// The latest failure: a report that could not be stored comes again, and is one failure still.
+    latest: Option<(JobId, Tick)>,
     suspects: BTreeSet<(Option<u16>, JobId)>,
     refused: BTreeSet<JobId>,
     recent: VecDeque<(Mono, JobId, WorkerId, bool, bool)>,
@@ -67,6 +69,9 @@ impl Breaker {
     /// Takes note of an answer; the fault, if it gives the gate reason to open. `at_floors`: a ramp has just begun.
     pub(super) fn note(&mut self, seen: Seen, at_floors: bool, now: Mono) -> Option<Fault> {
         let failed = seen.class.is_retryable();
+        if failed && self.latest.replace((seen.job, seen.begun)) == Some((seen.job, seen.begun)) {
+            return None;
+        }
         let hard = matches!(seen.class, Class::Down | Class::Error);
         self.recent.push_back((now, seen.job, seen.worker, hard, seen.class == Class::Ok));
         while self.recent.len() > MOST || self.recent.front().is_some_and(|old| now.since(old.0) > RATE_SPAN) {

@@ -37,7 +37,7 @@ impl Fate {
 }
 
 /// `SQLITE_IOERR_SHMSIZE` is among them: SQLite allocates the log's index ahead, and reports a full disk there so. What the
-/// failed commit has left in the log is not part of it and is overwritten by the next one.
+/// failed commit has left in the log is overwritten by the next one; only a crash before that one would bring it back.
 fn is_out_of_space(failure: &ffi::Error) -> bool {
     failure.code == ErrorCode::DiskFull || failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE
 }

@@ -58,20 +58,20 @@ pub(super) fn put_gate(batch: &mut Batch<'_>, name: &DestinationName, gate: &Gat
     let destination = batch.destination(name)?;
     let mut statement = batch.conn.prepare_cached(
         "INSERT OR REPLACE INTO destination_gate
-            (destination, epoch, open_since, open_reason, misconfigured, hold_until, max_leases, rate, paused)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (destination, epoch, open_since, open_reason, misconfigured, hold_until, goodput, paused)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let (since, reason) = gate.open.as_ref().map(|(since, reason)| (*since, reason.as_str())).unzip();
     let mut columns = Binder::new(&mut statement);
     columns.put(destination)?.u64(gate.epoch)?.time_or_null(since)?.put(reason)?.put(gate.misconfigured)?;
-    columns.time_or_null(gate.hold_until)?.put(gate.limit)?.put(gate.rate)?.put(gate.paused)?.execute()?;
+    columns.time_or_null(gate.hold_until)?.put(gate.goodput)?.put(gate.paused)?.execute()?;
     Ok(())
 }
 
 /// The gates as last written.
 pub(super) fn read_gates(conn: &Connection) -> Result<Vec<(DestinationName, GateRecord)>> {
     let mut statement = conn.prepare_cached(
-        "SELECT name, epoch, open_since, open_reason, misconfigured, hold_until, max_leases, rate, paused
+        "SELECT name, epoch, open_since, open_reason, misconfigured, hold_until, goodput, paused
             FROM destination_gate JOIN destination ON id = destination",
     )?;
     let gates = statement.query_map([], |row| {
@@ -81,9 +81,9 @@ pub(super) fn read_gates(conn: &Connection) -> Result<Vec<(DestinationName, Gate
         let open = columns.time_or_null()?.zip(columns.text_or_null()?);
         let misconfigured = columns.flag()?;
         let hold_until = columns.time_or_null()?;
-        let (limit, rate) = (columns.get()?, columns.get()?);
+        let goodput = columns.get()?;
         let paused = columns.flag()?;
-        Ok((name, GateRecord { epoch, open, misconfigured, hold_until, limit, rate, paused }))
+        Ok((name, GateRecord { epoch, open, misconfigured, hold_until, goodput, paused }))
     })?;
     gates.collect()
 }

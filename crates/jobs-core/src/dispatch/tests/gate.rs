@@ -179,6 +179,39 @@ fn a_recovery_releases_all_that_the_outage_held_and_rewrites_none_of_it() {
 }
 
 #[test]
+fn a_released_job_that_a_worker_gives_back_can_be_claimed_at_once() {
+    let mut gateway = Gateway::opened(|_| {});
+    gateway.pass(3_000);
+    let probe = gateway.claim_in(1_000).expect("a probe");
+    gateway.settle(&probe, Class::Ok);
+    let mut held = Vec::new();
+    while let Some(lease) = gateway.claim_in(1_000) {
+        held.push(lease);
+    }
+    assert_eq!(held.len(), 4, "all that the outage held, and nothing more is known to wait");
+    // One waits long by its own time.
+    let last = held.pop().expect("there are four");
+    let key = LeaseKey { job_id: last.job.id, epoch: last.epoch };
+    gateway.report(worker(1), Settlement { key, report: Report::Released });
+    assert_eq!(gateway.claim(1).len(), 1, "it is due, whatever its own delay says");
+}
+
+#[test]
+fn a_failure_that_outlasted_the_outage_is_due_at_once() {
+    let mut gateway = Gateway::opened(|_| {});
+    gateway.pass(3_000);
+    let hanging = gateway.claim_in(1_000).expect("a probe");
+    let other = gateway.claim_in(1_000).expect("another probe");
+    gateway.settle(&other, Class::Ok);
+    while let Some(lease) = gateway.claim_in(1_000) {
+        gateway.settle(&lease, Class::Ok);
+    }
+    let job = gateway.settle(&hanging, Class::Down);
+    assert!(pending(&job).run_at > gateway.now.wall, "by its own backoff it would wait");
+    assert_eq!(gateway.claim_in(1_000).map(|lease| lease.job.id), Some(job.id));
+}
+
+#[test]
 fn an_open_gate_is_open_after_a_restart_and_what_it_held_is_released_by_the_next_recovery() {
     let mut gateway = Gateway::opened(|_| {});
     let (since, reason) = (gateway.view().since, gateway.view().reason);

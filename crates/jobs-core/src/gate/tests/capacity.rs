@@ -100,7 +100,7 @@ enum Event {
 fn drain(mut model: Model, capacity: f64, jobs: u32, change: Option<(f64, f64)>) -> Drain {
     let mut random = Random(7);
     let (settings, start) = (GateSettings::default(), Mono::from_millis(0));
-    let record = GateRecord { rate: capacity, epoch: 1, ..GateRecord::default() };
+    let record = GateRecord { goodput: capacity, epoch: 1, ..GateRecord::default() };
     let mut gate = Gate::restore(settings, &record, Now::default());
     let (mut change, mut done, mut refused, mut calls, mut trips) = (change, 0, 0, 0u32, 0);
     let mut waiting: VecDeque<u32> = (0..jobs).collect();

@@ -141,6 +141,16 @@ fn the_refused_tail_of_a_burst_does_not_open_it() {
 }
 
 #[test]
+fn a_report_that_comes_twice_is_one_failure() {
+    let mut bench = Bench::new();
+    let sent = bench.send(1).expect("the gate lets it through");
+    for _ in 0..3 {
+        assert_eq!(bench.answer(1, sent, Class::Down), None);
+    }
+    assert_eq!(bench.call(1, Class::Down), Some(Transition::Opened), "a second failure of its own");
+}
+
+#[test]
 fn a_worker_that_fails_alone_while_another_gets_through_gates_nothing() {
     let mut bench = Bench::new();
     let down = Outcome::of(Class::Down);

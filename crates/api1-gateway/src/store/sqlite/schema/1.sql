@@ -159,8 +159,8 @@ CREATE TABLE destination_gate (
     open_reason   TEXT,
     misconfigured INTEGER NOT NULL,
     hold_until    INTEGER,
-    max_leases    REAL    NOT NULL,
-    rate          REAL    NOT NULL,
+    -- Oks per second before the outage.
+    goodput       REAL    NOT NULL,
     paused        INTEGER NOT NULL
 ) STRICT;
 
