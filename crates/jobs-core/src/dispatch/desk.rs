@@ -24,14 +24,14 @@ use crate::time::{Mono, Now, Timestamp};
 /// Of what is granted while a backlog drains, the part that is reserved for fresh jobs, in percent.
 const FRESH_SHARE: u32 = 20;
 /// How often a destination that is held is asked whether it is healthy.
-pub(super) const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What is known of one destination.
 #[derive(Debug)]
 pub(super) struct Desk {
     /// `None`: configured no more, or not yet.
     pub(super) settings: Option<Arc<Destination>>,
-    /// It had a past when it was last configured.
+    /// Something is known of it that a new gate would not know.
     has_past: bool,
     pub(super) policy: Arc<Policy>,
     gate: Gate,
@@ -299,6 +299,7 @@ impl Desk {
         self.unsaved = Some(Unsaved { record: self.gate.record(now), transition: transition.or(untold) });
         // What an outage or a pause held may be due; a gate that opened is asked for its probes.
         self.work_arrived(Timestamp::default(), tick);
+        self.has_past = true;
         self.draining = true;
         self.next_check = now.mono;
     }

@@ -351,6 +351,16 @@ fn a_pause_holds_probes_too_and_its_end_leaves_an_open_gate_open() {
 }
 
 #[test]
+fn what_was_paused_before_it_was_configured_is_paused_after_it() {
+    let gateway = Gateway::new(|_| {});
+    gateway.dispatcher().work_arrived(&name("b"), gateway.now.wall);
+    assert!(gateway.dispatcher().pause(&name("b"), gateway.now));
+    let settings = ["a", "b"].map(|text| (name(text), Arc::new(Destination::new(name(text), String::new()))));
+    gateway.dispatcher().configure(settings.into(), gateway.now);
+    assert_eq!(gateway.dispatcher().views()[1].reason.as_deref(), Some("paused by hand"));
+}
+
+#[test]
 fn a_destination_that_was_removed_and_is_back_starts_carefully_and_a_new_one_does_not() {
     let gateway = Gateway::new(|settings| settings.gate.start_limit = 7);
     assert_eq!((gateway.view().state, gateway.view().limit), (GateStateName::Closed, 7));
