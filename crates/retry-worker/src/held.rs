@@ -30,9 +30,9 @@ const SENT: u8 = 1;
 const WITHDRAWN: u8 = 2;
 
 /// One lease in hand.
-pub(crate) struct Lease {
-    pub(crate) key: LeaseKey,
-    pub(crate) destination: DestinationName,
+pub struct Lease {
+    pub key: LeaseKey,
+    pub destination: DestinationName,
     /// [`UNSENT`], then once and for all [`SENT`] or [`WITHDRAWN`].
     state: AtomicU8,
     /// The gateway has said that it is another's by now.
@@ -56,7 +56,7 @@ impl Lease {
 
     /// Asked when the request is about to be written: whether it may be. The answer stands for good; a lease that is about to
     /// end is withdrawn.
-    pub(crate) fn begin_send(&self, now: Mono) -> bool {
+    pub fn begin_send(&self, now: Mono) -> bool {
         if self.state.load(Ordering::Acquire) == UNSENT {
             let in_time = micros(now.plus(MIN_LEFT)) <= self.deadline_us.load(Ordering::Acquire);
             self.sent_at_us.store(micros(now), Ordering::Release);
@@ -75,23 +75,23 @@ impl Lease {
         self.state.compare_exchange(UNSENT, state, Ordering::AcqRel, Ordering::Acquire).ok();
     }
 
-    pub(crate) fn is_withdrawn(&self) -> bool {
+    pub fn is_withdrawn(&self) -> bool {
         self.state.load(Ordering::Acquire) == WITHDRAWN
     }
 
     /// When the request was written, as far as it may have been; `None` if certainly not.
-    pub(crate) fn sent_at(&self) -> Option<Mono> {
+    pub fn sent_at(&self) -> Option<Mono> {
         let sent = self.state.load(Ordering::Acquire) == SENT;
         sent.then(|| Mono::from_duration(Duration::from_micros(self.sent_at_us.load(Ordering::Acquire))))
     }
 
-    pub(crate) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 }
 
 /// All leases in hand.
-pub(crate) struct Held {
+pub struct Held {
     concurrency: u32,
     table: Mutex<Table>,
     in_flight: AtomicU32,
@@ -108,7 +108,7 @@ struct Table {
 
 impl Held {
     /// For at most `concurrency` calls in flight.
-    pub(crate) fn new(concurrency: u32) -> Self {
+    pub fn new(concurrency: u32) -> Self {
         Held {
             concurrency,
             table: Mutex::default(),
@@ -119,7 +119,7 @@ impl Held {
     }
 
     /// Takes in what a claim granted; `answered` is when its answer came. Each lease is in flight until [`Held::ended`].
-    pub(crate) fn begin(&self, granted: &[WireLease], answered: Mono) -> Vec<Arc<Lease>> {
+    pub fn begin(&self, granted: &[WireLease], answered: Mono) -> Vec<Arc<Lease>> {
         let leases: Vec<Arc<Lease>> = granted.iter().map(|granted| Arc::new(Lease::new(granted, answered))).collect();
         let mut table = self.table();
         if table.draining {
@@ -131,13 +131,13 @@ impl Held {
     }
 
     /// A call is over, its outcome handed on to be reported: its slot is free again.
-    pub(crate) fn ended(&self) {
+    pub fn ended(&self) {
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
         self.freed.notify_one();
     }
 
     /// A gateway has taken the outcomes of these leases, or there is nothing to report: they are no longer ours.
-    pub(crate) fn settled<'a>(&self, keys: impl IntoIterator<Item = &'a LeaseKey>) {
+    pub fn settled<'a>(&self, keys: impl IntoIterator<Item = &'a LeaseKey>) {
         let mut table = self.table();
         for key in keys {
             table.leases.remove(key);
@@ -151,12 +151,12 @@ impl Held {
     }
 
     /// The leases to renew: all but those known to be lost.
-    pub(crate) fn keys(&self) -> Vec<LeaseKey> {
+    pub fn keys(&self) -> Vec<LeaseKey> {
         self.table().leases.values().filter(|lease| !lease.is_lost()).map(|lease| lease.key).collect()
     }
 
     /// The answer to a heartbeat that was sent at `sent` and listed `keys`. Answers how many leases it found lost.
-    pub(crate) fn extended(&self, keys: &[LeaseKey], answer: &ExtendResponse, sent: Mono) -> usize {
+    pub fn extended(&self, keys: &[LeaseKey], answer: &ExtendResponse, sent: Mono) -> usize {
         let table = self.table();
         let find =
             |keys: &[LeaseKey]| -> Vec<&Arc<Lease>> { keys.iter().filter_map(|key| table.leases.get(key)).collect() };
@@ -175,7 +175,7 @@ impl Held {
 
     /// These destinations are held: what has not been sent to them of `leases` is not to be. What has come since is meant to
     /// be sent: it is a probe.
-    pub(crate) fn withdraw_from(&self, destinations: &[DestinationName], leases: &[LeaseKey]) {
+    pub fn withdraw_from(&self, destinations: &[DestinationName], leases: &[LeaseKey]) {
         if !destinations.is_empty() {
             let table = self.table();
             let held = leases.iter().filter_map(|key| table.leases.get(key));
@@ -184,7 +184,7 @@ impl Held {
     }
 
     /// Nothing is sent from now on.
-    pub(crate) fn drain(&self) {
+    pub fn drain(&self) {
         let mut table = self.table();
         table.draining = true;
         table.leases.values().for_each(|lease| lease.withdraw());
@@ -203,13 +203,13 @@ impl Held {
     }
 
     /// How many more leases may be claimed.
-    pub(crate) fn room(&self) -> u32 {
+    pub fn room(&self) -> u32 {
         let held = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let slots = self.concurrency.saturating_sub(self.in_flight());
         slots.min((self.concurrency * HELD_PER_CALL).saturating_sub(held))
     }
 
-    pub(crate) fn in_flight(&self) -> u32 {
+    pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Acquire)
     }
 

@@ -15,10 +15,10 @@ pub mod config;
 mod gateway;
 mod health;
 mod heartbeat;
-mod held;
+pub mod held;
 mod metrics;
 mod probe;
-mod report;
+pub mod report;
 
 use std::io;
 use std::net::TcpListener;
