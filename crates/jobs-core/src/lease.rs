@@ -47,7 +47,7 @@ pub struct Extended {
 }
 
 /// The live leases of one store; at most one per job.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LeaseTable {
     held: BTreeMap<JobId, Held>,
     swept: Option<Mono>,

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 pub(super) type KeyName = (String, String);
 
 /// What a key is bound to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Bound {
     pub(super) fingerprint: [u8; 32],
     pub(super) job: JobId,
@@ -21,7 +21,7 @@ pub(super) struct Bound {
 }
 
 /// All keys.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Keys {
     bound: BTreeMap<KeyName, Bound>,
     /// Keys whose job is gone, by when it was purged.

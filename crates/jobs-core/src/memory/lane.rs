@@ -54,7 +54,7 @@ impl Place {
 }
 
 /// The jobs of one ordering key that are not done with, in the order of acceptance.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Chain {
     places: BTreeMap<u64, Place>,
     leased: usize,
@@ -81,7 +81,7 @@ impl Chain {
 }
 
 /// One destination's unfinished jobs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lane {
     /// All that wait, heads or not.
     waiting: BTreeSet<(Timestamp, u64)>,

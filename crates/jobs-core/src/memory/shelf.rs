@@ -14,7 +14,7 @@ use crate::store::Retention;
 use crate::time::Timestamp;
 
 /// A job with all that belongs to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Record {
     pub(super) job: Job,
     pub(super) request: Request,
@@ -34,7 +34,7 @@ impl Record {
 }
 
 /// All jobs by `seq`, and where to find them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Shelf {
     records: BTreeMap<u64, Record>,
     by_id: BTreeMap<JobId, u64>,

@@ -28,7 +28,7 @@ use crate::time::{Mono, Now, Timestamp};
 const MAX_PAGE: u32 = 1_000;
 
 /// Everything a store remembers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct State {
     /// The last epoch issued. Should its counter ever run over, it goes on as the next start would.
     last_epoch: Epoch,
