@@ -1,6 +1,7 @@
 //! The program: one subcommand for each drill; without any, the outage.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,11 +10,13 @@ use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
 use drills::outage::{self, Stage};
 use drills::report::Progress;
+use drills::simulate;
 use drills::trio::build::{Output, Programs};
 use drills::trio::leash;
 use drills::up;
 use jobs_core::process::duration;
 use jobs_core::process::shutdown::Shutdown;
+use serde::Serialize;
 
 /// Rehearses failure: starts the gateway, a worker and the flaky API, breaks something, and proves that nothing was lost.
 ///
@@ -33,6 +36,8 @@ enum Command {
     Up,
     /// Play an outage: API 2 down, post jobs, API 2 back, drain, compare what every side saw
     Outage(OutageFlags),
+    /// Play the rules on virtual time, with everything going wrong by the seed's will, and check the invariants after each step
+    Simulate(SimulateFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -95,11 +100,34 @@ struct BenchFlags {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct SimulateFlags {
+    /// Seeds to run
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Run this one seed and write down every event
+    #[arg(long, env = "SEED", hide_env_values = true)]
+    seed: Option<u64>,
+    /// Instead, play the named scenarios, each with its bounds
+    #[arg(long, conflicts_with_all = ["seed", "capacity"])]
+    scenarios: bool,
+    /// Instead, drain backlogs into models of destinations, and tell how near to their capacity
+    #[arg(long, conflicts_with = "seed")]
+    capacity: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command.unwrap_or(Command::Outage(cli.outage)) {
         Command::Up => start_up(),
         Command::Outage(flags) => play_outage(&flags),
+        Command::Simulate(flags) => play_seeds(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -148,6 +176,40 @@ async fn play_outage(flags: &OutageFlags) -> anyhow::Result<ExitCode> {
         progress.say(&format!("store and logs stay in {}", folder.display()));
     }
     Ok(ExitCode::FAILURE)
+}
+
+fn play_seeds(flags: &SimulateFlags) -> anyhow::Result<ExitCode> {
+    if flags.scenarios {
+        let reports: Vec<_> = simulate::scenarios().iter().map(simulate::Scenario::play).collect();
+        let passed = show_all(&reports, reports.iter().all(|report| report.passed), flags.json);
+        if !flags.json {
+            println!("{}", simulate::compare());
+        }
+        return passed;
+    }
+    if flags.capacity {
+        let reports: Vec<_> = simulate::capacities().iter().map(simulate::Capacity::play).collect();
+        return show_all(&reports, reports.iter().all(|report| report.passed), flags.json);
+    }
+    let report = match flags.seed {
+        Some(seed) => simulate::trace(seed),
+        None => simulate::simulate(flags.from, flags.seeds, None),
+    };
+    if flags.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show_all<R: Serialize + Display>(reports: &[R], passed: bool, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(reports)?);
+    } else {
+        reports.iter().for_each(|report| println!("{report}"));
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn measure(flags: &BenchFlags) -> anyhow::Result<ExitCode> {

@@ -10,5 +10,6 @@ mod original;
 mod outage;
 mod readme;
 mod recovery;
+mod simulate;
 mod support;
 mod up;
