@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -42,6 +43,7 @@ pub enum Code {
     TooManyItems,
     UnsupportedMediaType,
     KeyReused,
+    RateLimited,
     HeadersTooLarge,
     Internal,
     StoreFull,
@@ -73,7 +75,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 30] = [
+pub const TABLE: [Row; 31] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -98,6 +100,7 @@ pub const TABLE: [Row; 30] = [
     row(Code::TooManyItems, "too_many_items", 413, "too many items in one call"),
     row(Code::UnsupportedMediaType, "unsupported_media_type", 415, "this content type is not taken here"),
     row(Code::KeyReused, "key_reused", 422, "the idempotency key came before with another request"),
+    row(Code::RateLimited, "rate_limited", 429, "more jobs a second than one client may send"),
     row(Code::HeadersTooLarge, "headers_too_large", 431, "too many or too long headers for one job"),
     row(Code::Internal, "internal", 500, "a mistake in this gateway"),
     later(Code::StoreFull, "store_full", "the disk is full, nothing was stored", 5),
@@ -121,22 +124,29 @@ pub struct Problem {
     parameter: Option<Cow<'static, str>>,
     /// For [`Code::MethodNotAllowed`].
     allow: Option<&'static str>,
+    /// Seconds after which asking again may help, where that is not the same for all of this code.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { code, detail: detail.into(), parameter: None, allow: None }
+        Problem { code, detail: detail.into(), parameter: None, allow: None, retry_after: None }
     }
 
     /// A problem with one header, field or query parameter, which the answer names.
     pub fn with(code: Code, parameter: impl Into<Cow<'static, str>>, detail: impl fmt::Display) -> Self {
         let parameter = parameter.into();
-        Problem { code, detail: format!("{parameter}: {detail}").into(), parameter: Some(parameter), allow: None }
+        Problem { parameter: Some(parameter.clone()), ..Problem::new(code, format!("{parameter}: {detail}")) }
     }
 
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("use {allow}").into();
-        Problem { code: Code::MethodNotAllowed, detail, parameter: None, allow: Some(allow) }
+        Problem { allow: Some(allow), ..Problem::new(Code::MethodNotAllowed, format!("use {allow}")) }
+    }
+
+    /// Says when asking again may help: after `wait`, in whole seconds, rounded up.
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Problem { retry_after: Some(seconds.max(1)), ..self }
     }
 
     pub fn code(&self) -> Code {
@@ -157,7 +167,7 @@ impl Problem {
     fn answer(&self, members: &impl Serialize) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status_code());
         answer.insert_header((CONTENT_TYPE, PROBLEM_JSON));
-        if let Some(seconds) = self.code.row().retry_after {
+        if let Some(seconds) = self.retry_after.or(self.code.row().retry_after.map(u64::from)) {
             answer.insert_header((RETRY_AFTER, seconds));
         }
         if let Some(allow) = self.allow {

@@ -55,6 +55,7 @@ async fn process(
         body::check_json(&body)?;
     }
     let content = Request { content_type: content_type.map(str::to_owned), body, ..Request::default() };
+    app.check_rate(scope, 1)?;
     accept(app, scope, listed, content, options).await
 }
 
