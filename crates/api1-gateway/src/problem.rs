@@ -48,6 +48,7 @@ pub enum Code {
     Internal,
     StoreFull,
     StoreDown,
+    StoreBusy,
     NoSpace,
     Draining,
 }
@@ -75,7 +76,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 31] = [
+pub const TABLE: [Row; 32] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -105,6 +106,7 @@ pub const TABLE: [Row; 31] = [
     row(Code::Internal, "internal", 500, "a mistake in this gateway"),
     later(Code::StoreFull, "store_full", "the disk is full, nothing was stored", 5),
     later(Code::StoreDown, "store_down", "the store has failed: ask again with the same idempotency key", 2),
+    later(Code::StoreBusy, "store_busy", "the store has more to do than it can answer for: nothing was changed", 1),
     later(Code::NoSpace, "no_space", "too little disk space is left to accept more jobs", 5),
     later(Code::Draining, "draining", "this gateway is shutting down", 1),
 ];
@@ -221,6 +223,7 @@ impl From<StoreError> for Problem {
             StoreError::Broken(_) => {
                 Problem::new(Code::StoreDown, "whether it was stored is not known; the gateway restarts")
             }
+            StoreError::Busy(_) => Problem::new(Code::StoreBusy, "ask again"),
             StoreError::Closed => Problem::new(Code::Draining, "ask again, or ask another gateway"),
             StoreError::Unusable(reason) => {
                 log::error!(error = reason.as_str(); "the store refused what it was asked");
@@ -262,7 +265,7 @@ mod tests {
 
     #[test]
     fn whatever_the_store_cannot_do_now_says_when_to_ask_again() {
-        for error in [StoreError::Full(String::new()), StoreError::Broken(String::new()), StoreError::Closed] {
+        for error in [StoreError::Full(String::new()), StoreError::Broken(String::new()), StoreError::Busy(String::new()), StoreError::Closed] {
             let answer = Problem::from(error).error_response();
             assert_eq!(answer.status(), 503);
             assert!(answer.headers().contains_key(RETRY_AFTER));

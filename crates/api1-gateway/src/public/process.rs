@@ -72,7 +72,7 @@ pub(super) async fn accept(
     let answer = app.enqueue_one(job).await?;
     let (id, state, replayed) = outcome(Some(answer), "Idempotency-Key")?;
     match wait {
-        Some(patience) => wait_for_end(app, id, listed, replayed, patience).await,
+        Some(patience) => Ok(wait_for_end(app, id, state, listed, replayed, patience).await),
         None => Ok(accepted(id, state, listed, replayed)),
     }
 }
@@ -150,25 +150,32 @@ fn answer(mut builder: HttpResponseBuilder, id: JobId, replayed: bool) -> HttpRe
     builder
 }
 
-/// 200 with the job if it ends in time, else 202 as without waiting.
+/// 200 with the job if it ends in time, else 202 as without waiting: also if it cannot be read, for it is stored. `state`: as
+/// the job was stored.
 async fn wait_for_end(
     app: &App,
     id: JobId,
+    state: StateName,
     listed: &Listed,
     replayed: bool,
     patience: Duration,
-) -> Result<HttpResponse, Problem> {
-    let found = until_ended(app, id, patience).await?;
+) -> HttpResponse {
+    let found = match until_ended(app, id, patience).await {
+        Ok(found) => found,
+        Err(error) => {
+            log::warn!(job:% = id, error:% = error; "nobody waits any more for the end of a job: it could not be read");
+            None
+        }
+    };
     let applied = ("Preference-Applied", format!("wait={}", patience.as_secs()));
-    let response = match found {
+    match found {
         Some(found) if found.job.state.name().is_terminal() => answer(HttpResponse::Ok(), id, replayed)
             .insert_header(applied)
             .json(JobView::whole(&found.job, &found.attempts)),
         Some(found) => accepted(id, found.job.state.name(), listed, replayed),
-        // Ended and purged while we waited.
-        None => accepted(id, StateName::Pending, listed, replayed),
-    };
-    Ok(response)
+        // Ended and purged while we waited, or not readable.
+        None => accepted(id, state, listed, replayed),
+    }
 }
 
 #[cfg(test)]
