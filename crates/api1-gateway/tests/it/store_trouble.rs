@@ -95,8 +95,9 @@ async fn a_drain_finishes_what_was_begun_and_closes_the_store() {
     let drain = async {
         store.next_held(0).await;
         gateway.shutdown.trigger();
-        // Its answer is still held back, and must not be lost.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Its answer is still held back while the drain has begun, and must not be lost.
+        let refused = async || TcpStream::connect(gateway.address).await.is_err().then_some(());
+        eventually("nobody listens any more", refused).await;
         store.holds.send_replace(false);
     };
     let (leases, response, ()) = tokio::join!(parked, begun, drain);
