@@ -4,6 +4,7 @@
 //! snapshot that a reload replaces whole, so that a request sees either the old settings or the new ones.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use jobs_core::process::shutdown::Shutdown;
 use jobs_core::store::{JobStore, Judge, Retention, StoreError};
 use tokio::sync::Notify;
 
+use crate::accept_rate::AcceptRate;
 use crate::auth::Keys;
 use crate::body::Bounds;
 use crate::config::Config;
@@ -45,6 +47,7 @@ impl From<&Config> for Setup {
                 min_free: config.min_free,
                 grace: config.grace,
                 retention: config.retention,
+                max_accept_rate: config.max_accept_rate,
             },
         }
     }
@@ -60,6 +63,8 @@ pub struct Limits {
     /// How long requests in progress may take to end once the process was told to.
     pub grace: Duration,
     pub retention: Retention,
+    /// Jobs a second accepted from each client; `None`: as many as the store takes.
+    pub max_accept_rate: Option<NonZeroU32>,
 }
 
 impl Default for Limits {
@@ -69,6 +74,7 @@ impl Default for Limits {
             min_free: None,
             grace: Duration::from_secs(25),
             retention: Retention::default(),
+            max_accept_rate: None,
         }
     }
 }
@@ -80,6 +86,7 @@ pub struct App {
     catalog: RwLock<Arc<Catalog>>,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    pub(crate) accept_rate: AcceptRate,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
     /// Tells parked claims that there may be something for them.
@@ -116,6 +123,7 @@ impl App {
             dispatcher: Arc::new(Mutex::new(dispatcher)),
             catalog: RwLock::new(Arc::new(Catalog::new(setup.destinations, setup.default_destination))),
             keys: setup.keys,
+            accept_rate: AcceptRate::new(setup.limits.max_accept_rate),
             limits: setup.limits,
             clock,
             shutdown,

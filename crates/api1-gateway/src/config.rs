@@ -20,6 +20,7 @@ mod value;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Config {
     pub min_free: Option<u64>,
     /// Largest payload, in bytes.
     pub max_body: usize,
+    /// Jobs a second accepted from each client; `None`: as many as the store takes.
+    pub max_accept_rate: Option<NonZeroU32>,
     /// How long a stop waits for open requests.
     pub grace: Duration,
     pub retention: Retention,
@@ -94,6 +97,7 @@ impl Config {
         let operator_keys = keys(s, "API1_OPERATOR_KEYS");
         let min_free = s.optional::<ByteSize>("--min-free", "API1_MIN_FREE", flags.min_free);
         let max_body = max_body(s, flags.max_body);
+        let max_accept_rate = s.optional("--max-accept-rate", "API1_MAX_ACCEPT_RATE", flags.max_accept_rate);
         let grace = bounded(s, "--grace", "API1_GRACE", flags.grace, DEFAULT_GRACE, LONGEST_GRACE);
         let usual = Retention::default();
         let longest = value::MAX_SPAN;
@@ -121,6 +125,7 @@ impl Config {
             operator_keys,
             min_free: min_free.map(|size| size.0),
             max_body,
+            max_accept_rate,
             grace,
             retention,
             log,

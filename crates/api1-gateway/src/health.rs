@@ -75,6 +75,7 @@ fn write_metrics(out: &mut String, stats: &Stats, views: &[DestinationView], app
     let low_space = u64::from(app.low_space.load(Ordering::Relaxed));
     for (name, help, value) in [
         ("holdfast_parked_claims", "Claims waiting for work.", app.parked.load(Ordering::Relaxed)),
+        ("holdfast_waiting_requests", "Requests waiting for a job to end.", app.waiters.count() as u64),
         ("holdfast_low_disk_space", "1 while jobs are refused because the disk is nearly full.", low_space),
     ] {
         family(out, name, "gauge", help)?;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -42,10 +43,12 @@ pub enum Code {
     TooManyItems,
     UnsupportedMediaType,
     KeyReused,
+    RateLimited,
     HeadersTooLarge,
     Internal,
     StoreFull,
     StoreDown,
+    StoreBusy,
     NoSpace,
     Draining,
 }
@@ -73,7 +76,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 30] = [
+pub const TABLE: [Row; 32] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -98,10 +101,12 @@ pub const TABLE: [Row; 30] = [
     row(Code::TooManyItems, "too_many_items", 413, "too many items in one call"),
     row(Code::UnsupportedMediaType, "unsupported_media_type", 415, "this content type is not taken here"),
     row(Code::KeyReused, "key_reused", 422, "the idempotency key came before with another request"),
+    row(Code::RateLimited, "rate_limited", 429, "more jobs a second than one client may send"),
     row(Code::HeadersTooLarge, "headers_too_large", 431, "too many or too long headers for one job"),
     row(Code::Internal, "internal", 500, "a mistake in this gateway"),
     later(Code::StoreFull, "store_full", "the disk is full", 5),
     later(Code::StoreDown, "store_down", "the store has failed: ask again with the same idempotency key", 2),
+    later(Code::StoreBusy, "store_busy", "the store has more to do than it can answer for: nothing was changed", 1),
     later(Code::NoSpace, "no_space", "too little disk space is left to accept more jobs", 5),
     later(Code::Draining, "draining", "this gateway is shutting down", 1),
 ];
@@ -121,22 +126,29 @@ pub struct Problem {
     parameter: Option<Cow<'static, str>>,
     /// For [`Code::MethodNotAllowed`].
     allow: Option<&'static str>,
+    /// Seconds after which asking again may help, where that is not the same for all of this code.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { code, detail: detail.into(), parameter: None, allow: None }
+        Problem { code, detail: detail.into(), parameter: None, allow: None, retry_after: None }
     }
 
     /// A problem with one header, field or query parameter, which the answer names.
     pub fn with(code: Code, parameter: impl Into<Cow<'static, str>>, detail: impl fmt::Display) -> Self {
         let parameter = parameter.into();
-        Problem { code, detail: format!("{parameter}: {detail}").into(), parameter: Some(parameter), allow: None }
+        Problem { parameter: Some(parameter.clone()), ..Problem::new(code, format!("{parameter}: {detail}")) }
     }
 
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("use {allow}").into();
-        Problem { code: Code::MethodNotAllowed, detail, parameter: None, allow: Some(allow) }
+        Problem { allow: Some(allow), ..Problem::new(Code::MethodNotAllowed, format!("use {allow}")) }
+    }
+
+    /// Says when asking again may help: after `wait`, in whole seconds, rounded up.
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Problem { retry_after: Some(seconds.max(1)), ..self }
     }
 
     pub fn code(&self) -> Code {
@@ -157,7 +169,7 @@ impl Problem {
     fn answer(&self, members: &impl Serialize) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status_code());
         answer.insert_header((CONTENT_TYPE, PROBLEM_JSON));
-        if let Some(seconds) = self.code.row().retry_after {
+        if let Some(seconds) = self.retry_after.or(self.code.row().retry_after.map(u64::from)) {
             answer.insert_header((RETRY_AFTER, seconds));
         }
         if let Some(allow) = self.allow {
@@ -211,6 +223,7 @@ impl From<StoreError> for Problem {
             StoreError::Broken(_) => {
                 Problem::new(Code::StoreDown, "whether it was stored is not known; the gateway restarts")
             }
+            StoreError::Busy(_) => Problem::new(Code::StoreBusy, "ask again"),
             StoreError::Closed => Problem::new(Code::Draining, "ask again, or ask another gateway"),
             StoreError::Unusable(reason) => {
                 log::error!(error = reason.as_str(); "the store refused what it was asked");
@@ -252,7 +265,7 @@ mod tests {
 
     #[test]
     fn whatever_the_store_cannot_do_now_says_when_to_ask_again() {
-        for error in [StoreError::Full(String::new()), StoreError::Broken(String::new()), StoreError::Closed] {
+        for error in [StoreError::Full(String::new()), StoreError::Broken(String::new()), StoreError::Busy(String::new()), StoreError::Closed] {
             let answer = Problem::from(error).error_response();
             assert_eq!(answer.status(), 503);
             assert!(answer.headers().contains_key(RETRY_AFTER));

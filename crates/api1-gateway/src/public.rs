@@ -13,11 +13,13 @@ pub(crate) mod redrive;
 pub(crate) mod stats;
 mod wait;
 
-use actix_web::HttpRequest;
-use jobs_core::job::JobId;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use jobs_core::job::{Job, JobId};
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::problem::{Code, Problem};
+use crate::view::JobView;
 
 /// The job id in the path.
 fn job_id(request: &HttpRequest) -> Result<JobId, Problem> {
@@ -28,4 +30,19 @@ fn job_id(request: &HttpRequest) -> Result<JobId, Problem> {
 
 fn unknown_job(id: JobId) -> Problem {
     Problem::new(Code::UnknownJob, format!("job {id}"))
+}
+
+/// Answers with `job` as a verb has just left it and its attempts, or without these if they cannot be read at the moment: the
+/// verb is done, and no trouble with a read may tell its caller otherwise.
+async fn done(app: &App, job: &Job, mut answer: HttpResponseBuilder) -> HttpResponse {
+    match app.store.job(job.id).await {
+        Ok(found) => {
+            let attempts = found.map(|found| found.attempts).unwrap_or_default();
+            answer.json(JobView::whole(job, &attempts))
+        }
+        Err(error) => {
+            log::warn!(job:% = job.id, error:% = error; "a job is shown without its attempts: they could not be read");
+            answer.json(JobView::summary(job))
+        }
+    }
 }

@@ -34,6 +34,11 @@ impl Waiters {
         }
     }
 
+    /// Requests that wait.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().values().map(|waiting| waiting.count).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Waiting>> {
         // Nothing in here can be left half done.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,8 +89,9 @@ mod tests {
         let waiters = Waiters::default();
         let id = JobId(Uuid::from_u128(1));
         let (first, second) = (waiters.wait_for(id), waiters.wait_for(id));
+        assert_eq!(waiters.count(), 2);
         drop(first);
-        assert_eq!(waiters.lock().len(), 1);
+        assert_eq!((waiters.lock().len(), waiters.count()), (1, 1));
         drop(second);
         assert!(waiters.lock().is_empty());
     }

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// The write may or may not be durable: ask again with the same idempotency key. The store is unusable from now on.
     #[error("the outcome of a write is unknown, so the store has stopped: {0}")]
     Broken(String),
+    /// A question took too long, or made way for a write: nothing was changed, ask again.
+    #[error("the store is busy: {0}")]
+    Busy(String),
     /// It is closing, or has closed.
     #[error("the store is closed")]
     Closed,

@@ -36,6 +36,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "BYTES")]
     pub max_body: Option<String>,
 
+    /// Jobs a second that are accepted from each client; more are refused with 429 [API1_MAX_ACCEPT_RATE] [default: no limit]
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub max_accept_rate: Option<String>,
+
     /// How long a stop waits for open requests [API1_GRACE] [default: 25s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub grace: Option<String>,

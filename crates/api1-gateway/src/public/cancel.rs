@@ -3,18 +3,17 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::lifecycle::Cancel;
 
-use super::{job_id, unknown_job};
+use super::{done, job_id, unknown_job};
 use crate::app::App;
 use crate::auth::bearer;
 use crate::problem::{Code, Problem};
-use crate::view::JobView;
 
 /// 200 with the job once it is cancelled; 202 while a worker has it in hand and it may yet turn out done.
 pub(crate) async fn cancel(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
     let id = job_id(&request)?;
     let (answer, job) = app.cancel(id).await?.ok_or_else(|| unknown_job(id))?;
-    let mut response = match answer {
+    let response = match answer {
         Cancel::Cancelled | Cancel::AlreadyCancelled => HttpResponse::Ok(),
         Cancel::Requested => HttpResponse::Accepted(),
         Cancel::Finished => {
@@ -22,6 +21,5 @@ pub(crate) async fn cancel(app: web::Data<App>, request: HttpRequest) -> Result<
             return Err(Problem::new(Code::WrongState, detail));
         }
     };
-    let attempts = app.store.job(id).await?.map(|found| found.attempts).unwrap_or_default();
-    Ok(response.json(JobView::whole(&job, &attempts)))
+    Ok(done(&app, &job, response).await)
 }

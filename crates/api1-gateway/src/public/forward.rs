@@ -44,6 +44,7 @@ pub(crate) async fn forward(
         headers: kept,
         body,
     };
+    app.check_rate(principal, 1)?;
     // These keys are made for the destination: two of them may use the same one for different requests.
     let scope = format!("{principal} -> {}", listed.settings.name);
     accept(&app, &scope, listed, content, options).await

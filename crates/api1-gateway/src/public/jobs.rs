@@ -59,6 +59,7 @@ pub(crate) async fn jobs(
     let reader = Reader { app: &app, catalog: &catalog, scope, of_all, now };
     let read = reader.all(format, &body)?;
     drop(body);
+    app.check_rate(scope, read.iter().filter(|item| item.is_ok()).count())?;
     let results = store(&app, read).await?;
     Ok(answer(&results))
 }

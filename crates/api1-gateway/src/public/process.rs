@@ -51,10 +51,14 @@ async fn process(
     body::refuse_encoded(request)?;
     let content_type = body::content_type(request)?;
     let body = body::read(request, payload, app.limits.payload).await?;
+    if body.is_empty() {
+        return Err(Problem::new(Code::EmptyBody, "send a payload; /forward also keeps requests without one"));
+    }
     if content_type.is_some_and(body::is_json) {
         body::check_json(&body)?;
     }
     let content = Request { content_type: content_type.map(str::to_owned), body, ..Request::default() };
+    app.check_rate(scope, 1)?;
     accept(app, scope, listed, content, options).await
 }
 
@@ -71,7 +75,7 @@ pub(super) async fn accept(
     let answer = app.enqueue_one(job).await?;
     let (id, state, replayed) = outcome(Some(answer), "Idempotency-Key")?;
     match wait {
-        Some(patience) => wait_for_end(app, id, listed, replayed, patience).await,
+        Some(patience) => Ok(wait_for_end(app, id, state, listed, replayed, patience).await),
         None => Ok(accepted(id, state, listed, replayed)),
     }
 }
@@ -149,25 +153,32 @@ fn answer(mut builder: HttpResponseBuilder, id: JobId, replayed: bool) -> HttpRe
     builder
 }
 
-/// 200 with the job if it ends in time, else 202 as without waiting.
+/// 200 with the job if it ends in time, else 202 as without waiting: also if it cannot be read, for it is stored. `state`: as
+/// the job was stored.
 async fn wait_for_end(
     app: &App,
     id: JobId,
+    state: StateName,
     listed: &Listed,
     replayed: bool,
     patience: Duration,
-) -> Result<HttpResponse, Problem> {
-    let found = until_ended(app, id, patience).await?;
+) -> HttpResponse {
+    let found = match until_ended(app, id, patience).await {
+        Ok(found) => found,
+        Err(error) => {
+            log::warn!(job:% = id, error:% = error; "nobody waits any more for the end of a job: it could not be read");
+            None
+        }
+    };
     let applied = ("Preference-Applied", format!("wait={}", patience.as_secs()));
-    let response = match found {
+    match found {
         Some(found) if found.job.state.name().is_terminal() => answer(HttpResponse::Ok(), id, replayed)
             .insert_header(applied)
             .json(JobView::whole(&found.job, &found.attempts)),
         Some(found) => accepted(id, found.job.state.name(), listed, replayed),
-        // Ended and purged while we waited.
-        None => accepted(id, StateName::Pending, listed, replayed),
-    };
-    Ok(response)
+        // Ended and purged while we waited, or not readable.
+        None => accepted(id, state, listed, replayed),
+    }
 }
 
 #[cfg(test)]

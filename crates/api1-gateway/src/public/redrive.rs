@@ -4,12 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::lifecycle::Redrive;
 use serde::Deserialize;
 
-use super::{job_id, unknown_job};
+use super::{done, job_id, unknown_job};
 use crate::app::App;
 use crate::auth::bearer;
 use crate::body;
 use crate::problem::{Code, Problem};
-use crate::view::JobView;
 
 /// The body, if there is one.
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +33,5 @@ pub(crate) async fn redrive(
         Redrive::Leased => return Err(Problem::new(Code::WrongState, "a worker has the job in hand")),
         Redrive::Succeeded => return Err(Problem::new(Code::WrongState, "the job has succeeded")),
     }
-    let attempts = app.store.job(id).await?.map(|found| found.attempts).unwrap_or_default();
-    Ok(HttpResponse::Ok().json(JobView::whole(&job, &attempts)))
+    Ok(done(&app, &job, HttpResponse::Ok()).await)
 }

@@ -24,6 +24,8 @@ pub(crate) struct FakeStore {
     pub(crate) refusal: Mutex<Option<StoreError>>,
     /// What a write of a gate answers instead.
     pub(crate) gate_refusal: Mutex<Option<StoreError>>,
+    /// What a look at a job answers instead.
+    pub(crate) read_refusal: Mutex<Option<StoreError>>,
     pub(crate) free: Mutex<Option<u64>>,
     /// While true, enqueues, claims and settles are carried out but not answered.
     pub(crate) holds: watch::Sender<bool>,
@@ -39,6 +41,7 @@ impl FakeStore {
             inner: MemoryStore::new(),
             refusal: Mutex::new(None),
             gate_refusal: Mutex::new(None),
+            read_refusal: Mutex::new(None),
             free: Mutex::new(None),
             holds: watch::Sender::new(false),
             held: watch::Sender::new(0),
@@ -109,7 +112,11 @@ impl JobStore for FakeStore {
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobDetail>, StoreError> {
-        self.inner.job(id).await
+        let refusal = self.read_refusal.lock().unwrap().clone();
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => self.inner.job(id).await,
+        }
     }
 
     async fn request(&self, id: JobId) -> Result<Option<Request>, StoreError> {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fake_store::FakeStore;
-use crate::support::{Gateway, Worker, answer, eventually, setup};
+use crate::support::{Gateway, PATIENCE, Worker, answer, eventually, setup};
 
 /// Sends a whole request and reads nothing.
 async fn send(address: SocketAddr, path: &str, body: &str) -> TcpStream {
@@ -19,6 +19,14 @@ async fn send(address: SocketAddr, path: &str, body: &str) -> TcpStream {
     );
     socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     socket
+}
+
+/// Hangs up, and waits until the gateway has noticed: it closes its side, and drops what it was doing for this client.
+async fn hang_up(mut socket: TcpStream) {
+    socket.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("it hangs up, too");
+    assert!(rest.is_empty(), "{closed:?}: {}", String::from_utf8_lossy(&rest));
 }
 
 /// Waits longer than any test does.
@@ -57,9 +65,7 @@ async fn leases_granted_while_the_worker_hung_up_are_released_at_once() {
     let socket = send(gateway.address, "/jobstore/v1/claim", &claim_body()).await;
     store.next_held(0).await;
     assert_eq!(gateway.job(&id).await["state"], "leased");
-    drop(socket);
-    // Nothing tells from outside that the handler has noticed: give it time, well below the lapse of a lease.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    hang_up(socket).await;
     store.holds.send_replace(false);
     let released = jobs_core::process::clock::instant();
     let job = gateway.job_becomes(&id, "pending").await;
@@ -76,10 +82,10 @@ async fn a_job_whose_client_hung_up_before_the_answer_is_still_delivered() {
     // From now on the dispatcher knows that there is nothing.
     assert!(Worker::new(&gateway).claim(1, 0).await.is_empty());
     store.holds.send_replace(true);
-    let socket = send(gateway.address, "/api1/process", "{}").await;
+    // Not a single post: that is stored on behalf of several clients, in a task that no handler owns.
+    let socket = send(gateway.address, "/api1/jobs", r#"{"payload": {}}"#).await;
     store.next_held(0).await;
-    drop(socket);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    hang_up(socket).await;
     store.holds.send_replace(false);
     // Without a word from the handler the dispatcher would not know that there is work.
     assert_eq!(Worker::new(&gateway).claim_one().await["payload"], "{}");
@@ -105,7 +111,9 @@ async fn a_waiting_reader_that_hangs_up_leaves_nothing_behind() {
     let mut socket = TcpStream::connect(gateway.address).await.unwrap();
     let request = format!("GET /api1/jobs/{id}?wait=20s HTTP/1.1\r\nHost: x\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
+    gateway.metric_becomes("holdfast_waiting_requests", 1).await;
     drop(socket);
+    gateway.metric_becomes("holdfast_waiting_requests", 0).await;
     let worker = Worker::new(&gateway);
     worker.report(&worker.claim_one().await, "ok").await;
     eventually("the job has ended", async || (gateway.job(&id).await["state"] == "succeeded").then_some(())).await;

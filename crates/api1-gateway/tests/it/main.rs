@@ -1,6 +1,7 @@
 //! The gateway from outside: real sockets, real processes, its settings and its stores.
 #![expect(clippy::unwrap_used, reason = "a failing test may panic anywhere, also in its helpers")]
 
+mod accept_rate;
 mod auth;
 mod batch;
 mod config;

@@ -33,6 +33,26 @@ async fn a_store_that_cannot_store_is_a_503_that_says_when_to_ask_again() {
 }
 
 #[tokio::test]
+async fn a_busy_store_is_a_503_for_who_reads_and_nothing_to_who_has_stored_or_steered() {
+    let store = FakeStore::new();
+    let gateway = Gateway::on(store.clone(), setup()).await;
+    let id = gateway.accepted("{}").await;
+    answer(gateway.post(&format!("/api1/jobs/{id}/cancel")), 200).await;
+    *store.read_refusal.lock().unwrap() = Some(StoreError::Busy("interrupted".to_owned()));
+    problem(gateway.get(&format!("/api1/jobs/{id}")), 503, "store_busy").await;
+    problem(gateway.get(&format!("/api1/jobs/{id}?wait=1s")), 503, "store_busy").await;
+
+    let stored = answer(gateway.process("{}").header("prefer", "wait=10"), 202).await;
+    assert_eq!(stored["state"], "pending");
+    let redriven = answer(gateway.post(&format!("/api1/jobs/{id}/redrive")), 200).await;
+    assert_eq!((&redriven["id"], &redriven["state"]), (&json!(id), &json!("pending")));
+    assert!(redriven.get("attempt_log").is_none(), "{redriven}");
+    *store.read_refusal.lock().unwrap() = None;
+    assert_eq!(gateway.job(&id).await["state"], "pending");
+    assert_eq!(answer(gateway.get("/api1/stats"), 200).await["accepted"], 2);
+}
+
+#[tokio::test]
 async fn with_little_space_left_nothing_is_accepted_and_what_is_stored_is_settled() {
     let store = FakeStore::new();
     let mut setup = setup();
@@ -75,8 +95,9 @@ async fn a_drain_finishes_what_was_begun_and_closes_the_store() {
     let drain = async {
         store.next_held(0).await;
         gateway.shutdown.trigger();
-        // Its answer is still held back, and must not be lost.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Its answer is still held back while the drain has begun, and must not be lost.
+        let refused = async || TcpStream::connect(gateway.address).await.is_err().then_some(());
+        eventually("nobody listens any more", refused).await;
         store.holds.send_replace(false);
     };
     let (leases, response, ()) = tokio::join!(parked, begun, drain);

@@ -161,7 +161,7 @@ pub(crate) async fn problem_of(response: Response, status: u16, code: &str) -> V
     assert_eq!((&problem["code"], &problem["status"]), (&json!(code), &json!(status)), "{text}");
     assert_eq!(problem["type"], format!("/problems/{code}"));
     assert!(problem["title"].is_string() && problem["detail"].is_string(), "{text}");
-    assert_eq!(retry_after, status == 503, "{text}");
+    assert_eq!(retry_after, matches!(status, 429 | 503), "{text}");
     problem
 }
 

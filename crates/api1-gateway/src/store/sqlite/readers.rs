@@ -12,7 +12,7 @@ use jobs_core::store::StoreError;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::error::is_interrupted;
+use super::error::{is_busy, is_interrupted};
 use super::open::configure;
 use super::queue::Queue;
 
@@ -86,7 +86,7 @@ impl Readers {
         loop {
             match limited(conn, until, &query) {
                 Err(error) if is_interrupted(&error) && clock::instant() < until => {}
-                answer => return answer.map_err(|error| StoreError::Unusable(format!("a query failed: {error}"))),
+                answer => return answer.map_err(failure),
             }
         }
     }
@@ -95,6 +95,13 @@ impl Readers {
         // Nothing in here can be left half done.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn failure(error: rusqlite::Error) -> StoreError {
+    if is_interrupted(&error) || is_busy(&error) {
+        return StoreError::Busy(format!("a query was stopped: {error}"));
+    }
+    StoreError::Unusable(format!("a query failed: {error}"))
 }
 
 fn limited<T>(
@@ -140,7 +147,7 @@ mod tests {
             let begun = clock::instant();
             let stopped = store.readers.read(|conn| conn.query_row(endless, [], |row| row.get::<_, i64>(0))).await;
             assert!(
-                matches!(&stopped, Err(StoreError::Unusable(reason)) if reason.contains("interrupted")),
+                matches!(&stopped, Err(StoreError::Busy(reason)) if reason.contains("interrupted")),
                 "{stopped:?}"
             );
             assert!(begun.elapsed() < 40 * MAX_QUERY);
