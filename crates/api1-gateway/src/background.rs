@@ -120,6 +120,8 @@ async fn watch_store(app: Arc<App>) {
 fn report(step: &str, error: &StoreError) {
     match error {
         StoreError::Closed | StoreError::Broken(_) => log::debug!(error:% = error; "could not {step}"),
-        StoreError::Full(_) | StoreError::Busy(_) | StoreError::Unusable(_) => log::warn!(error:% = error; "could not {step}; trying again"),
+        StoreError::Full(_) | StoreError::Busy(_) | StoreError::Unusable(_) => {
+            log::warn!(error:% = error; "could not {step}; trying again")
+        }
     }
 }

@@ -265,7 +265,12 @@ mod tests {
 
     #[test]
     fn whatever_the_store_cannot_do_now_says_when_to_ask_again() {
-        for error in [StoreError::Full(String::new()), StoreError::Broken(String::new()), StoreError::Busy(String::new()), StoreError::Closed] {
+        for error in [
+            StoreError::Full(String::new()),
+            StoreError::Broken(String::new()),
+            StoreError::Busy(String::new()),
+            StoreError::Closed,
+        ] {
             let answer = Problem::from(error).error_response();
             assert_eq!(answer.status(), 503);
             assert!(answer.headers().contains_key(RETRY_AFTER));

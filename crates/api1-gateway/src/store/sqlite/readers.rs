@@ -146,10 +146,7 @@ mod tests {
         for _ in 0..=CONNECTIONS {
             let begun = clock::instant();
             let stopped = store.readers.read(|conn| conn.query_row(endless, [], |row| row.get::<_, i64>(0))).await;
-            assert!(
-                matches!(&stopped, Err(StoreError::Busy(reason)) if reason.contains("interrupted")),
-                "{stopped:?}"
-            );
+            assert!(matches!(&stopped, Err(StoreError::Busy(reason)) if reason.contains("interrupted")), "{stopped:?}");
             assert!(begun.elapsed() < 40 * MAX_QUERY);
         }
         assert_eq!(store.stats().await.unwrap().accepted, 0);
