@@ -1,8 +1,9 @@
 //! The original design, as its author would try it.
 
 use drills::trio::{API2, Plan};
+use drills::wait;
 
-use crate::support::{job_becomes, post, start};
+use crate::support::{PATIENCE, job_becomes, post, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_three_steps_of_the_original_design_work() {
@@ -18,10 +19,13 @@ async fn the_three_steps_of_the_original_design_work() {
     let delays: Vec<Option<u64>> = job.attempt_log.iter().map(|attempt| attempt.retry_delay_ms).collect();
     assert_eq!(delays, [Some(2_000), Some(4_000)]);
     assert!(job.attempt_log.iter().all(|attempt| attempt.status == Some(503)), "{job:?}");
-    let log = trio.workers()[0].log();
     for delay in ["delay_ms=2000", "delay_ms=4000"] {
-        let logged = log.lines().any(|line| line.contains(&id.to_string()) && line.contains(delay));
-        assert!(logged, "no line with {id} and {delay} in\n{log}");
+        // The worker writes its line when its report is answered, which may be after the job is seen to have changed.
+        let logged = wait::until(PATIENCE, async || {
+            let log = trio.workers()[0].log();
+            log.lines().any(|line| line.contains(&id.to_string()) && line.contains(delay)).then_some(())
+        });
+        assert!(logged.await.is_some(), "no line with {id} and {delay} in\n{}", trio.workers()[0].log());
     }
 
     assert_eq!(api2.toggle().await.unwrap(), "API 2 failure mode = false");
