@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -48,6 +49,7 @@ impl From<&Config> for Setup {
                 grace: config.grace,
                 retention: config.retention,
                 max_accept_rate: config.max_accept_rate,
+                backup_dir: config.backup_dir.clone(),
             },
         }
     }
@@ -65,6 +67,8 @@ pub struct Limits {
     pub retention: Retention,
     /// Jobs a second accepted from each client; `None`: as many as the store takes.
     pub max_accept_rate: Option<NonZeroU32>,
+    /// Where backups are made; `None`: nowhere.
+    pub backup_dir: Option<PathBuf>,
 }
 
 impl Default for Limits {
@@ -75,6 +79,7 @@ impl Default for Limits {
             grace: Duration::from_secs(25),
             retention: Retention::default(),
             max_accept_rate: None,
+            backup_dir: None,
         }
     }
 }

@@ -69,6 +69,8 @@ pub struct Config {
     pub max_body: usize,
     /// Jobs a second accepted from each client; `None`: as many as the store takes.
     pub max_accept_rate: Option<NonZeroU32>,
+    /// The folder for backups, which exists; `None`: none are made.
+    pub backup_dir: Option<PathBuf>,
     /// How long a stop waits for open requests.
     pub grace: Duration,
     pub retention: Retention,
@@ -98,6 +100,7 @@ impl Config {
         let min_free = s.optional::<ByteSize>("--min-free", "API1_MIN_FREE", flags.min_free);
         let max_body = max_body(s, flags.max_body);
         let max_accept_rate = s.optional("--max-accept-rate", "API1_MAX_ACCEPT_RATE", flags.max_accept_rate);
+        let backup_dir = backup_dir(s, flags.backup_dir);
         let grace = bounded(s, "--grace", "API1_GRACE", flags.grace, DEFAULT_GRACE, LONGEST_GRACE);
         let usual = Retention::default();
         let longest = value::MAX_SPAN;
@@ -126,6 +129,7 @@ impl Config {
             min_free: min_free.map(|size| size.0),
             max_body,
             max_accept_rate,
+            backup_dir,
             grace,
             retention,
             log,
@@ -199,6 +203,15 @@ fn max_body(settings: &mut Settings, given: Option<String>) -> usize {
         settings.problem("--max-body", "API1_MAX_BODY", &format!("must be 1 to {LARGEST_MAX_BODY}"));
     }
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// A folder that is missing is told at start rather than when a backup is wanted.
+fn backup_dir(settings: &mut Settings, given: Option<String>) -> Option<PathBuf> {
+    let folder = settings.optional::<String>("--backup-dir", "API1_BACKUP_DIR", given).map(PathBuf::from)?;
+    if !folder.is_dir() {
+        settings.problem("--backup-dir", "API1_BACKUP_DIR", &format!("{folder:?} is not a folder"));
+    }
+    Some(folder)
 }
 
 fn bounded(

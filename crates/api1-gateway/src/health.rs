@@ -25,7 +25,7 @@ pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem>
 
 /// `GET /problems`: the codes of all error answers.
 pub(crate) async fn problems() -> HttpResponse {
-    HttpResponse::Ok().json(TABLE)
+    HttpResponse::Ok().json(TABLE.as_slice())
 }
 
 /// `GET /problems/{code}`: where the `type` of an error answer leads.

@@ -1,9 +1,8 @@
 //! api1-gateway, the front door: accepts jobs, remembers them, hands them to workers, and shows what became of them.
 //!
 //! A request's trip, in reading order: [`server`] has all routes; `public` reads a request (`body`, `options`, `headers`) and
-//! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who
-//! sends too fast, `gather` stores together what comes at the same moment, `gates`
-//! writes down who is held; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for;
+//! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
+//! together what comes at the same moment, `gates` writes down who is held; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for;
 //! [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind
 //! [`jobs_core::store::JobStore`].
 

@@ -39,6 +39,7 @@ pub enum Code {
     MethodNotAllowed,
     BodyTimeout,
     WrongState,
+    NoBackupFolder,
     BodyTooLarge,
     TooManyItems,
     UnsupportedMediaType,
@@ -46,6 +47,7 @@ pub enum Code {
     RateLimited,
     HeadersTooLarge,
     Internal,
+    BackupFailed,
     StoreFull,
     StoreDown,
     StoreBusy,
@@ -76,7 +78,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 32] = [
+pub const TABLE: [Row; 34] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -97,6 +99,7 @@ pub const TABLE: [Row; 32] = [
     row(Code::MethodNotAllowed, "method_not_allowed", 405, "this address takes another method"),
     row(Code::BodyTimeout, "body_timeout", 408, "the body took too long to arrive"),
     row(Code::WrongState, "wrong_state", 409, "the job's state forbids it"),
+    row(Code::NoBackupFolder, "no_backup_folder", 409, "this gateway was told no folder for backups"),
     row(Code::BodyTooLarge, "body_too_large", 413, "the body is larger than this gateway takes"),
     row(Code::TooManyItems, "too_many_items", 413, "too many items in one call"),
     row(Code::UnsupportedMediaType, "unsupported_media_type", 415, "this content type is not taken here"),
@@ -104,6 +107,7 @@ pub const TABLE: [Row; 32] = [
     row(Code::RateLimited, "rate_limited", 429, "more jobs a second than one client may send"),
     row(Code::HeadersTooLarge, "headers_too_large", 431, "too many or too long headers for one job"),
     row(Code::Internal, "internal", 500, "a mistake in this gateway"),
+    row(Code::BackupFailed, "backup_failed", 500, "no backup was made"),
     later(Code::StoreFull, "store_full", "the disk is full", 5),
     later(Code::StoreDown, "store_down", "the store has failed: ask again with the same idempotency key", 2),
     later(Code::StoreBusy, "store_busy", "the store has more to do than it can answer for: nothing was changed", 1),

@@ -1,5 +1,6 @@
 //! The public API, one file per verb; what callers and operators use.
 
+pub(crate) mod backup;
 pub(crate) mod cancel;
 mod cursor;
 pub(crate) mod destinations;

@@ -14,7 +14,7 @@ use jobs_core::store::{JobStore, StoreError};
 use crate::app::{App, Setup};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
-use crate::public::{cancel, destinations, forward, jobs, list, process, read, redrive, stats};
+use crate::public::{backup, cancel, destinations, forward, jobs, list, process, read, redrive, stats};
 use crate::{background, health};
 
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
@@ -52,6 +52,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(post("/api1/destinations/{name}/pause", destinations::pause))
         .service(post("/api1/destinations/{name}/resume", destinations::resume))
         .service(get("/api1/stats", stats::stats))
+        .service(post("/api1/backup", backup::backup))
         .service(web::resource(["/forward/{destination}", "/forward/{destination}/{path:.*}"]).to(forward::forward))
         .service(post("/jobstore/v1/claim", claim))
         .service(post("/jobstore/v1/settle", settle))

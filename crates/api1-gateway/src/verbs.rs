@@ -58,7 +58,12 @@ impl App {
         let granted = to_the_end(async move {
             match app.store.claim(worker, grants.clone(), now).await {
                 Ok(claimed) => {
-                    app.dispatcher().claimed(&grants, &claimed, app.clock.now());
+                    {
+                        let mut dispatcher = app.dispatcher();
+                        dispatcher.claimed(&grants, &claimed, app.clock.now());
+                        claimed.died.iter().for_each(|job| dispatcher.job_changed(job));
+                    }
+                    app.tell_of_ends(claimed.died.iter());
                     let granted: usize = grants.iter().map(|grant| grant.max as usize).sum();
                     if claimed.leases.len() < granted || grants.iter().any(|grant| grant.kind != Kind::Regular) {
                         // Places that were reserved meanwhile may be another claim's now, and so may the next probe.

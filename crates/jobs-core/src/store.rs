@@ -5,6 +5,7 @@
 //! is written at [`JobStore::claim`]. Every clause here is a test of [`crate::conformance`], run on every store.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ pub struct Claimed {
     /// For each granted destination that had fewer claimable jobs than it was granted: when its next waiting job falls
     /// due by its own `run_at`; `None` if none waits.
     pub exhausted: Vec<(DestinationName, Option<Timestamp>)>,
+    /// Jobs that were found corrupt on the way, dead as they are now, in the order in which they were found.
+    pub died: Vec<Job>,
 }
 
 /// One outcome, as the worker reported it.
@@ -254,7 +257,7 @@ pub trait JobStore: Send + Sync {
     /// `run_at` first, the lowest of (`run_at`, higher priority, `seq`), which puts what has just been probed behind all
     /// that has not; then what is released, higher priority first, then the lower `seq`. Every lease has an epoch above all
     /// issued before. A job whose time has run out is not leased, nor one whose request fails its checksum: that one is dead
-    /// (corrupt). Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
+    /// (corrupt), and named in the answer. Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
     async fn claim(&self, worker: WorkerId, grants: Vec<Grant>, now: Now) -> Result<Claimed, StoreError>;
 
     /// Renews those leases of `holding` that are live and `worker`'s, for a full term; names the others, and those to cancel.
@@ -318,6 +321,12 @@ pub trait JobStore: Send + Sync {
 
     /// Bytes free where the store writes, beside its own log; `None` if that means nothing for it.
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Copies all that is stored to the file `to`, which must not exist, while everything goes on; the copy is whole and durable
+    /// when this answers. [`StoreError::Unusable`], with the reason, if it cannot be made: here, for a store without a file.
+    async fn backup(&self, to: PathBuf) -> Result<(), StoreError> {
+        Err(StoreError::Unusable(format!("no backup to {}: this store is no file", to.display())))
+    }
 
     /// Completes with the reason when the store has broken and the process must end.
     async fn broken(&self) -> String;

@@ -40,6 +40,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "NUMBER")]
     pub max_accept_rate: Option<String>,
 
+    /// Folder for the copies that POST /api1/backup makes of the store [API1_BACKUP_DIR] [default: none are made]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub backup_dir: Option<String>,
+
     /// How long a stop waits for open requests [API1_GRACE] [default: 25s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub grace: Option<String>,

@@ -95,11 +95,6 @@ impl SqliteStore {
         Ok(SqliteStore { queue, readers, meter, folder, start })
     }
 
-    /// Copies the database as it is at the end of the copying to `to`, which must not exist, while everything goes on.
-    pub async fn backup(&self, to: PathBuf) -> Result<(), StoreError> {
-        self.queue.backup(to).await
-    }
-
     /// Bytes in use of the log that has yet to be copied into the database.
     pub fn log_bytes(&self) -> u64 {
         self.meter.log_bytes()
@@ -226,6 +221,11 @@ impl JobStore for SqliteStore {
             StoreError::Unusable(format!("cannot ask for the free space of {}: {error}", self.folder.display()))
         })?;
         Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
+    }
+
+    /// The database as it is at the end of the copying.
+    async fn backup(&self, to: PathBuf) -> Result<(), StoreError> {
+        self.queue.backup(to).await
     }
 
     async fn broken(&self) -> String {

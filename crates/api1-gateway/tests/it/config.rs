@@ -319,7 +319,7 @@ fn a_gateway_that_is_told_nothing_has_the_settings_of_the_handbook() {
     assert_eq!(config.store, StoreUrl::Sqlite("data/jobs.db".into()));
     assert_eq!((config.max_body, config.min_free, config.grace), (1 << 20, None, Duration::from_secs(25)));
     assert_eq!(config.retention.succeeded, Duration::from_secs(24 * 3600));
-    assert_eq!(config.max_accept_rate.map(|rate| rate.get()), Some(500));
+    assert_eq!((config.max_accept_rate, config.backup_dir), (None, None));
     assert_eq!(config.retention.dead, Duration::from_secs(30 * 24 * 3600));
     assert!(config.client_keys.is_empty() && config.worker_tokens.is_empty() && config.operator_keys.is_empty());
     assert_eq!(config.destinations.default.as_ref().map(|name| name.as_str()), Some("api2"));
@@ -347,6 +347,7 @@ fn each_setting_can_be_given_by_flag_by_variable_and_by_file() {
             ("API1_WORKER_TOKENS_FILE", &in_folder("keys")),
             ("API1_MIN_FREE", "2MiB"),
             ("API1_MAX_ACCEPT_RATE", "500"),
+            ("API1_BACKUP_DIR", &in_folder("")),
             ("API1_MAX_BODY", "4096"),
             ("API1_GRACE_FILE", &in_folder("grace")),
             ("API1_RETAIN_DEAD", "7d"),
@@ -357,6 +358,8 @@ fn each_setting_can_be_given_by_flag_by_variable_and_by_file() {
     assert_eq!(config.client_keys, [Secret::new("one".to_owned())]);
     assert_eq!(config.worker_tokens.iter().map(Secret::expose).collect::<Vec<_>>(), ["two", "three"]);
     assert_eq!((config.min_free, config.max_body, config.grace), (Some(2 << 20), 4096, Duration::from_secs(3)));
+    assert_eq!(config.max_accept_rate.map(|rate| rate.get()), Some(500));
+    assert!(config.backup_dir.is_some_and(|it| it.is_dir()));
     assert_eq!(config.retention.dead, Duration::from_secs(7 * 24 * 3600));
     assert_eq!(config.destinations, load(&config.sources).unwrap());
     assert_eq!(config.destinations.by_name.len(), 2);

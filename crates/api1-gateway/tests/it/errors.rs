@@ -113,6 +113,12 @@ async fn a_hundred_headers_are_too_many() {
         let (status, ..) = raw(&gateway, request.as_bytes()).await;
         assert_eq!(status, 431);
     }
+    // What the parser lets through is counted by the gateway, and refused as everything else is.
+    let headers: String = (0..80).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let request = format!("POST /forward/other HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 2\r\n\r\n{{}}");
+    let (status, kind, body) = raw(&gateway, request.as_bytes()).await;
+    assert_eq!((status, kind.as_str()), (431, "application/problem+json"), "{body}");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["code"], "headers_too_large");
     let (status, ..) = raw(&gateway, format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(200_000)).as_bytes()).await;
     assert_eq!(status, 431);
 }

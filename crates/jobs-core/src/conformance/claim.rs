@@ -268,8 +268,10 @@ pub async fn a_rotten_request_is_dead_and_never_leased(under_test: &impl StoreUn
     let mut rig = Rig::open(under_test).await;
     let (rotten, sound) = (rig.accept_one().await, rig.accept_one().await);
     if under_test_is_closed_for_rot(under_test, &mut rig, rotten).await {
-        let leased: Vec<JobId> = rig.claim(1).await.iter().map(|key| key.job_id).collect();
+        let claimed = rig.claim_granted(WORKER, vec![Rig::grant(1, 0)]).await;
+        let leased: Vec<JobId> = claimed.leases.iter().map(|lease| lease.job.id).collect();
         assert_eq!(leased, [sound], "it takes nobody's place");
+        assert_eq!(claimed.died, [rig.stored(rotten).await], "whoever waits for it must hear of it");
         assert_eq!(dead(&rig.stored(rotten).await), DeadReason::Corrupt);
         assert!(rig.stored(rotten).await.progress.last_error.is_some());
         assert_eq!(rig.attempts(rotten).await, [], "nothing was sent");

@@ -68,7 +68,7 @@ fn all_leased(grants: &[Grant]) -> Claimed {
     let leases = grants
         .iter()
         .flat_map(|grant| (0..grant.max).map(|n| lease(u128::from(n), grant.destination.as_str(), Some(grant))));
-    Claimed { leases: leases.collect(), exhausted: Vec::new() }
+    Claimed { leases: leases.collect(), ..Claimed::default() }
 }
 
 fn settled(lease: &Lease) -> SettleAnswer {

@@ -12,7 +12,7 @@ use super::lane::Lane;
 use super::shelf::{Record, Shelf};
 use crate::destination::OrderingOnDead;
 use crate::gate::Kind;
-use crate::job::{DestinationName, Epoch, JobId, NewJob, Request, WorkerId};
+use crate::job::{DestinationName, Epoch, Job, JobId, NewJob, Request, WorkerId};
 use crate::lease::{Extended, LeaseKey, LeaseTable};
 use crate::lifecycle::{
     self, Cancel, Claiming, DuplicateCause, Redrive, SettleContext, SettleResult, Settled, Unclaimable,
@@ -116,7 +116,7 @@ impl State {
     pub fn claim(&mut self, worker: WorkerId, grants: &[Grant], now: Now) -> Claimed {
         let mut claimed = Claimed::default();
         for grant in grants {
-            let leases = self.claim_granted(worker, grant, now);
+            let leases = self.claim_granted(worker, grant, now, &mut claimed.died);
             if leases.len() < grant.max as usize {
                 let next = self.shelf.lane(&grant.destination).and_then(|lane| lane.next_due(now.wall));
                 claimed.exhausted.push((grant.destination.clone(), next));
@@ -126,7 +126,7 @@ impl State {
         claimed
     }
 
-    fn claim_granted(&mut self, worker: WorkerId, grant: &Grant, now: Now) -> Vec<Lease> {
+    fn claim_granted(&mut self, worker: WorkerId, grant: &Grant, now: Now, died: &mut Vec<Job>) -> Vec<Lease> {
         let mut leases = Vec::new();
         let mut passed_over = Vec::new();
         let mut fresh = grant.kind == Kind::Regular;
@@ -152,6 +152,7 @@ impl State {
             let record = self.shelf.get(seq);
             if !record.job.is_intact(&record.request) {
                 self.shelf.change(seq, |record| lifecycle::corrupt(&mut record.job, now.wall));
+                died.push(self.shelf.get(seq).job.clone());
                 continue;
             }
             match self.shelf.change(seq, |record| lifecycle::claim(&mut record.job, &claiming, now.wall)) {

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use jobs_core::gate::Kind;
-use jobs_core::job::{JobId, Priority, WorkerId};
+use jobs_core::job::{Job, JobId, Priority, WorkerId};
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, Claiming};
 use jobs_core::store::{Claimed, FRESH, Grant, Lease};
@@ -62,12 +62,23 @@ pub(super) fn claim(batch: &mut Batch<'_>, worker: WorkerId, grants: &[Grant], n
             continue;
         };
         let most = grant.max as usize;
-        let mut search = Search { batch, worker, grant, destination, now, most, leases: Vec::new(), gave_up: false };
+        let mut search = Search {
+            batch,
+            worker,
+            grant,
+            destination,
+            now,
+            most,
+            leases: Vec::new(),
+            died: Vec::new(),
+            gave_up: false,
+        };
         search.run()?;
         if search.wanted() > 0 && !search.gave_up {
             claimed.exhausted.push((grant.destination.clone(), search.next_due()?));
         }
         claimed.leases.append(&mut search.leases);
+        claimed.died.append(&mut search.died);
     }
     Ok(claimed)
 }
@@ -82,6 +93,7 @@ struct Search<'a, 'b> {
     /// Leases to find, at the present stage of the search.
     most: usize,
     leases: Vec<Lease>,
+    died: Vec<Job>,
     /// There may be more than was looked at.
     gave_up: bool,
 }
@@ -277,6 +289,7 @@ impl Search<'_, '_> {
         if !row.job.is_intact(&request) {
             lifecycle::corrupt(&mut row.job, self.now.wall);
             self.batch.save(&row, was)?;
+            self.died.push(row.job);
             return Ok(Taken::Died);
         }
         let claiming = Claiming {

@@ -1,11 +1,18 @@
 //! A copy made while the store is in use.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use api1_gateway::auth::Keys;
+use api1_gateway::store::sqlite::SqliteStore;
 use jobs_core::conformance::rig::BEGIN;
+use jobs_core::job::JobId;
+use jobs_core::process::secret::Secret;
 use jobs_core::store::{JobStore, StoreError};
 
 use super::{Sqlite, job};
+use crate::support::{Gateway, answer, problem, setup};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_made_under_load_is_whole_and_can_be_opened() {
@@ -57,4 +64,55 @@ async fn a_copy_never_overwrites_a_file_and_its_failure_leaves_the_store_at_work
     }
     assert_eq!(std::fs::read_to_string(&taken).expect("the file is read"), "precious");
     store.enqueue(vec![job(1)], BEGIN).await.expect("the store goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_backs_up_a_gateway_that_goes_on_accepting() {
+    let (database, folder) = (Sqlite::new(), tempfile::tempdir().expect("a folder can be made"));
+    let mut setup = setup();
+    setup.keys = Keys::new(&[], &[], &[Secret::new("operator".to_owned())]);
+    setup.limits.backup_dir = Some(folder.path().to_owned());
+    let gateway = Arc::new(Gateway::on(Arc::new(database.open_sqlite()), setup).await);
+    let before = gateway.accepted("{}").await;
+    problem(gateway.post("/api1/backup"), 401, "unauthenticated").await;
+
+    let over = Arc::new(AtomicBool::new(false));
+    let posting = tokio::spawn({
+        let (gateway, over) = (Arc::clone(&gateway), Arc::clone(&over));
+        async move {
+            while !over.load(Ordering::Relaxed) {
+                gateway.accepted("{}").await;
+            }
+        }
+    });
+    let mut copies = Vec::new();
+    for _ in 0..3 {
+        let made = answer(gateway.post("/api1/backup").bearer_auth("operator"), 200).await;
+        let path = PathBuf::from(made["path"].as_str().expect("a path"));
+        assert_eq!(path.parent(), Some(folder.path()), "{made}");
+        assert_eq!(std::fs::metadata(&path).expect("it is there").len(), made["bytes"]);
+        copies.push(path);
+    }
+    over.store(true, Ordering::Relaxed);
+    posting.await.expect("every post was accepted meanwhile");
+    copies.dedup();
+    assert_eq!(copies.len(), 3, "none was overwritten");
+    for path in copies {
+        let copy = SqliteStore::open(&path, BEGIN).expect("a copy is a store");
+        let id = JobId(before.parse().expect("an id"));
+        assert!(copy.job(id).await.expect("the copy is read").is_some(), "{path:?}");
+        copy.close().await.expect("the copy closes");
+    }
+}
+
+#[tokio::test]
+async fn without_a_folder_or_a_file_a_backup_is_refused_with_the_reason() {
+    let gateway = Gateway::start().await;
+    problem(gateway.post("/api1/backup"), 409, "no_backup_folder").await;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let mut setup = setup();
+    setup.limits.backup_dir = Some(folder.path().to_owned());
+    let in_memory = Gateway::with(setup).await;
+    let refused = problem(in_memory.post("/api1/backup"), 500, "backup_failed").await;
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("no file")), "{refused}");
 }
