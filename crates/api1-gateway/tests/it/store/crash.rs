@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER, keys};
-use jobs_core::job::{DeadReason, NewJob, State, StateName};
+use jobs_core::job::{DeadReason, State, StateName};
 use jobs_core::lifecycle::SettleResult;
 use jobs_core::outcome::{Class, Outcome};
 use jobs_core::store::{JobStore, Report, SettleAnswer, Settlement};
-use jobs_core::time::Timestamp;
-use serde_json::json;
 
 use super::{Sqlite, job};
-use crate::support::{Gateway, PATIENCE, Worker, answer, setup};
 
 fn ok(key: jobs_core::lease::LeaseKey) -> Settlement {
     Settlement { key, report: Report::Attempted(Outcome::of(Class::Ok)) }
@@ -66,47 +63,21 @@ async fn a_claim_that_a_crash_forgot_is_harmless() {
     assert_eq!(*ended, Some((again, WORKER)));
 }
 
-/// Flips one bit of the body of job 1 in the file.
-fn rot(database: &Sqlite) {
-    let mut bytes = std::fs::read(database.path()).expect("the file is read");
-    let body = job(1).request.body;
-    let at = bytes.windows(body.len()).position(|window| window == body).expect("the body is in the file");
-    bytes[at + 3] ^= 1;
-    std::fs::write(database.path(), bytes).expect("the file is written");
-}
-
 #[tokio::test]
 async fn one_flipped_bit_of_a_request_is_never_delivered() {
     let database = Sqlite::new();
     let store = database.open_sqlite();
     store.enqueue(vec![job(1), job(2)], BEGIN).await.expect("the jobs are accepted");
     store.close().await.expect("the store closes");
-    rot(&database);
+    let mut bytes = std::fs::read(database.path()).expect("the file is read");
+    let body = job(1).request.body;
+    let at = bytes.windows(body.len()).position(|window| window == body).expect("the body is in the file");
+    bytes[at + 3] ^= 1;
+    std::fs::write(database.path(), bytes).expect("the file is written");
 
     let store = database.open_sqlite();
     let claimed = store.claim(WORKER, vec![Rig::grant(9, 0)], BEGIN).await.expect("a claim is answered");
     assert_eq!(claimed.leases.iter().map(|lease| lease.job.id).collect::<Vec<_>>(), [job(2).id]);
     let found = store.job(job(1).id).await.expect("the store is read").expect("the job is known");
     assert_eq!(found.job.state, State::Dead { at: BEGIN.wall, reason: DeadReason::Corrupt });
-}
-
-#[tokio::test]
-async fn whoever_waits_for_a_job_hears_that_it_was_found_corrupt() {
-    let database = Sqlite::new();
-    let store = database.open_sqlite();
-    let due = NewJob { run_at: Timestamp::default(), ..job(1) };
-    store.enqueue(vec![due], BEGIN).await.expect("the job is accepted");
-    store.close().await.expect("the store closes");
-    rot(&database);
-
-    let gateway = Gateway::on(Arc::new(database.open_sqlite()), setup()).await;
-    // Longer than the test waits.
-    let reader = answer(gateway.get(&format!("/api1/jobs/{}?wait=60s", job(1).id)), 200);
-    let claim = async {
-        gateway.metric_becomes("holdfast_waiting_requests", 1).await;
-        assert!(Worker::new(&gateway).claim(1, 0).await.is_empty());
-    };
-    let told = async { tokio::join!(reader, claim).0 };
-    let told = tokio::time::timeout(PATIENCE, told).await.expect("it is told, and does not wait in vain");
-    assert_eq!((&told["state"], &told["dead_reason"]), (&json!("dead"), &json!("corrupt")));
 }
