@@ -142,7 +142,9 @@ impl Gate {
         gate.paused = record.paused;
         gate.goodput = (record.goodput > 0.0).then_some(record.goodput);
         gate.dials = Dials::ramp(gate.goodput, settings.max_limit, now.mono);
-        gate.hold_until = record.hold_until.map(|until| now.mono.plus(until.since(now.wall)));
+        // A clock that was set back meanwhile must not hold it for as long as that.
+        let held_for = |until: Timestamp| until.since(now.wall).min(RetryPolicy::MAX_RETRY_AFTER);
+        gate.hold_until = record.hold_until.map(|until| now.mono.plus(held_for(until)));
         if let Some((since, reason)) = &record.open {
             let fault = if record.misconfigured { Fault::Misconfigured(None) } else { Fault::Down };
             gate.state = State::Open { since: *since, fault, reason: reason.clone(), probes: Probes::new(now.mono) };

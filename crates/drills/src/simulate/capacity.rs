@@ -110,6 +110,7 @@ impl Capacity {
             faults: Vec::new(),
             quiet: DOWN,
             bound: 600 * SECOND,
+            set_back: 0,
             audit_every: u64::MAX,
             bug: None,
         }

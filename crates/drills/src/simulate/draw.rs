@@ -46,7 +46,8 @@ pub fn plan(seed: u64) -> Plan {
         acts,
         faults,
         quiet,
-        bound: if long { 400 * SECOND } else { 200 * SECOND } + back,
+        bound: if long { 1_500 * SECOND } else { 300 * SECOND },
+        set_back: back,
         audit_every: AUDIT_EVERY,
         bug: None,
         sites,
@@ -188,9 +189,9 @@ fn steering(sites: &[SitePlan], busy: Us, quiet: Us, dice: &mut Dice) -> Vec<(Us
         // Whatever was lost or came late on the way: in the end it is resumed.
         acts.push((quiet, Act::Resume(index)));
         acts.push((quiet, Act::Return(index)));
-        acts.extend((1..150).map(|n| (quiet + n * 4 * SECOND, Act::Trickle(index))));
+        acts.extend((1..400).map(|n| (quiet + n * 4 * SECOND, Act::Trickle(index))));
     }
-    acts.extend((0..150).map(|n| (quiet + n * 4 * SECOND, Act::Unblock)));
+    acts.extend((0..400).map(|n| (quiet + n * 4 * SECOND, Act::Unblock)));
     acts
 }
 

@@ -150,6 +150,10 @@ impl Gateway {
         }
     }
 
+    pub(super) fn wall(&self, us: Us) -> Timestamp {
+        self.now(us).wall
+    }
+
     /// The present as the lease table is told.
     fn lease_now(&self, now: Now) -> Now {
         match self.bug {

@@ -35,6 +35,8 @@ pub struct Plan {
     pub quiet: Us,
     /// So long after `quiet` every job has ended.
     pub bound: Us,
+    /// How far the wall clock is set back in all: what was written down by it may wait as much longer.
+    pub set_back: Us,
     /// Steps between two comparisons of all that is stored with all that was seen.
     pub audit_every: u64,
     pub bug: Option<Bug>,

@@ -215,6 +215,7 @@ impl Scenario {
                 // Jobs that failed together return together, five minutes apart, and are refused together.
                 RetryBy::Timers => 12 * 3_600 * SECOND,
             },
+            set_back: 0,
             audit_every: 10_000,
             bug: None,
         }

@@ -88,7 +88,7 @@ impl World {
         for index in 0..world.plan.faults.len() {
             world.at(world.plan.faults[index].0, Event::Fault(index));
         }
-        world.at(world.plan.quiet + RELEASED_WITHIN, Event::AllIsWell);
+        world.at(world.plan.quiet + RELEASED_WITHIN + world.plan.set_back, Event::AllIsWell);
         world.start_gateway();
         for index in 0..world.workers.len() {
             world.start_worker(index);
@@ -105,7 +105,7 @@ impl World {
             if at >= self.plan.quiet && self.is_done() {
                 break;
             }
-            if at > self.plan.quiet + self.plan.bound {
+            if at > self.plan.quiet + self.plan.bound + self.plan.set_back {
                 self.now = at;
                 self.watch.nothing_is_left(self.client.unacknowledged(), self.gateway.state(), self.now);
                 break;
@@ -170,7 +170,8 @@ impl World {
             Event::Sample => self.sample(),
             Event::AllIsWell => {
                 if self.gateway.up {
-                    self.watch.check_released(self.gateway.state(), self.now);
+                    let wall = self.gateway.wall(self.now);
+                    self.watch.check_released(self.gateway.state(), wall);
                 }
             }
         }

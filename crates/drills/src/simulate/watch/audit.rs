@@ -1,16 +1,19 @@
 //! All that is stored, compared with the account.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jobs_core::dispatch::GateStateName;
 use jobs_core::job::{Cause, DeadReason, Job, JobId, State, StateName};
 use jobs_core::memory;
 use jobs_core::store::Filter;
-use jobs_core::time::Now;
+use jobs_core::time::{Now, Timestamp};
 
-use super::{Rule, Watch};
+use super::{Rule, SiteAccount, Watch};
 use crate::simulate::plan::Us;
 
+/// A job that was released comes to its turn within this.
+const TURN: Duration = Duration::from_secs(10);
 /// Jobs named in a message at most.
 const NAMED: usize = 5;
 
@@ -57,6 +60,9 @@ impl Watch {
         self.find_rotten(store);
         let stored = all(store);
         self.find_missing(&stored, store);
+        if restart {
+            self.forget_rotten(&stored);
+        }
         for job in &stored {
             self.audit_end(job);
         }
@@ -104,6 +110,16 @@ impl Watch {
         }
     }
 
+    /// That a claim found a job rotten need not have been synced: it waits again, and will be found again.
+    fn forget_rotten(&mut self, stored: &[Job]) {
+        for job in stored.iter().filter(|job| job.state.name() == StateName::Pending) {
+            let found = |watched: &super::Watched| watched.may_rot && watched.state == StateName::Dead;
+            if self.jobs.get(&job.id).is_some_and(found) {
+                self.move_to(job.id, StateName::Pending, "claim: forgotten by a crash");
+            }
+        }
+    }
+
     /// A claim ends what it finds rotten, and says nothing of it.
     pub(super) fn find_rotten(&mut self, store: &memory::State) {
         let may_rot =
@@ -143,11 +159,14 @@ impl Watch {
     }
 
     /// Long after all is well nothing waits for the end of an outage that is over.
-    pub(crate) fn check_released(&mut self, store: &memory::State, now: Us) {
+    pub(crate) fn check_released(&mut self, store: &memory::State, now: Timestamp) {
         let waits = |job: &Job| match &job.state {
-            State::Pending(pending) if pending.cause == Cause::Destination => {
+            // What is due by its own time waits for its turn.
+            State::Pending(pending) if pending.cause == Cause::Destination && pending.run_at > now => {
                 let site = self.names.get(&job.destination).map(|site| &self.sites[*site]);
-                site.is_some_and(|site| pending.fail_epoch < site.epoch && site.gate != Some(GateStateName::Open))
+                let is_over =
+                    |site: &SiteAccount| pending.fail_epoch < site.epoch && site.gate != Some(GateStateName::Open);
+                site.is_some_and(is_over) && now.since(job.updated_at) >= TURN
             }
             State::Pending(_)
             | State::Leased(_)
@@ -157,8 +176,7 @@ impl Watch {
         };
         // One that waits behind another of its ordering key is due, and cannot go.
         if let Some(job) = all(store).iter().find(|job| job.ordering_key.is_none() && waits(job)) {
-            let what =
-                format!("at {} ms job {} still waits out an outage: {:?}", super::millis(now), job.id, job.state);
+            let what = format!("at {now} job {} still waits out an outage: {:?}", job.id, job.state);
             self.violated(Rule::EverythingEnds, what);
         }
     }
@@ -171,7 +189,8 @@ impl Watch {
             .iter()
             .filter(|(_, job)| !job.state.is_terminal())
             .take(NAMED)
-            .map(|(id, _)| format!("{:?}", store.job(*id).map(|found| found.job.state)))
+            .filter_map(|(id, _)| store.job(*id))
+            .map(|found| format!("{} {:?} {:?}", found.job.id, found.job.state, found.job.progress))
             .collect();
         let what = format!(
             "at {} ms {} jobs are open and {unacknowledged} posts unacknowledged: {}",

@@ -58,6 +58,10 @@ impl Watch {
                 } else if is_ok && of_this_generation && before != StateName::Succeeded {
                     self.violated(Rule::SuccessIsReal, format!("the ok of {key:?} was dropped: {result:?}"));
                 }
+                // Of a job that was redriven meanwhile: nothing to it, and yet its destination said ok.
+                if is_ok {
+                    self.note_ok(key.job_id);
+                }
                 let lost = result == SettleResult::LeaseLost;
                 return self.note(if lost { "settle: lease lost" } else { "settle: already finished" });
             }

@@ -378,3 +378,15 @@ fn calls_that_nothing_was_there_for_do_not_raise_the_limit() {
     }
     assert_eq!((bench.gate.limit(), bench.gate.in_flight()), (before, 0));
 }
+
+#[test]
+fn a_clock_that_was_set_back_holds_a_restored_gate_no_longer_than_retry_after_may() {
+    let now = Now { wall: Timestamp::from_millis(1_000_000), mono: Mono::from_millis(0) };
+    let a_day_on = now.wall.plus(Duration::from_secs(86_400));
+    let record =
+        GateRecord { open: Some((a_day_on, "down".to_owned())), hold_until: Some(a_day_on), ..GateRecord::default() };
+    let gate = Gate::restore(GateSettings::default(), &record, now);
+    let most = RetryPolicy::MAX_RETRY_AFTER;
+    assert!(gate.probe(now.mono.plus(most - Duration::from_secs(1))).is_none());
+    assert!(gate.probe(now.mono.plus(most + Duration::from_secs(1))).is_some());
+}
