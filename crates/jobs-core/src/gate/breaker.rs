@@ -60,6 +60,8 @@ pub(super) struct Breaker {
     run: VecDeque<(JobId, Class)>,
     /// The latest failure: a report that could not be stored comes again, and is one failure still.
     latest: Option<(JobId, Tick)>,
+    /// The workers that reported them; a second one says that there are several.
+    failing: BTreeSet<WorkerId>,
     suspects: BTreeSet<(Option<u16>, JobId)>,
     refused: BTreeSet<JobId>,
     recent: VecDeque<(Mono, JobId, WorkerId, bool, bool)>,
@@ -81,12 +83,14 @@ impl Breaker {
             self.last_ok = seen.at;
             self.last_ok_at = Some(now);
             self.run.clear();
+            self.failing.clear();
             self.suspects.clear();
             self.refused.clear();
             return None;
         }
         if !failed {
             self.run.clear();
+            self.failing.clear();
             return self.misconfigured(seen);
         }
         if seen.begun > self.last_ok {
@@ -94,6 +98,12 @@ impl Breaker {
             if self.run.len() > IN_A_ROW {
                 self.run.pop_front();
             }
+            if self.failing.len() < 2 {
+                self.failing.insert(seen.worker);
+            }
+        }
+        if self.may_be_one_workers(now) {
+            return None;
         }
         (self.in_a_row(now) || self.twice() || self.down_at_floors(at_floors) || self.mostly_failing())
             .then_some(Fault::Down)
@@ -120,6 +130,20 @@ impl Breaker {
         self.run.len() >= IN_A_ROW && jobs.len() >= DISTINCT_JOBS && (quiet || !refused)
     }
 
+    /// Only one worker has failed since the last ok, by not getting through, while another got through of late: its network may
+    /// have broken just now. A cut-off worker fails fast, so many of its failures fit between two oks of the others. Another's
+    /// failure shows that it is the destination.
+    fn may_be_one_workers(&self, now: Mono) -> bool {
+        self.failing.len() == 1
+            && self.run.iter().all(|(_, class)| *class == Class::Down)
+            && self.oks(now).any(|worker| !self.failing.contains(&worker))
+    }
+
+    /// The workers of the oks of late.
+    fn oks(&self, now: Mono) -> impl Iterator<Item = WorkerId> {
+        self.recent.iter().filter(move |answer| now.since(answer.0) <= RATE_SPAN && answer.4).map(|answer| answer.2)
+    }
+
     /// Low volume: the same job twice, neither time for a reason of its own.
     fn twice(&self) -> bool {
         let Some((job, class)) = self.run.back() else { return false };
@@ -144,7 +168,6 @@ impl Breaker {
 
     /// Whether `worker` has of late reached the destination never, and another has: then it is that worker's network.
     pub(super) fn is_cut_off(&self, worker: WorkerId, now: Mono) -> bool {
-        let recent = || self.recent.iter().filter(|answer| now.since(answer.0) <= RATE_SPAN && answer.4);
-        recent().any(|answer| answer.2 != worker) && !recent().any(|answer| answer.2 == worker)
+        self.oks(now).any(|other| other != worker) && !self.oks(now).any(|other| other == worker)
     }
 }

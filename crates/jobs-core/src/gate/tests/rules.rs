@@ -165,6 +165,24 @@ fn a_worker_that_fails_alone_while_another_gets_through_gates_nothing() {
 }
 
 #[test]
+fn a_worker_that_is_cut_off_in_mid_flow_gates_nothing_and_a_second_ones_failure_does() {
+    let mut bench = Bench::new();
+    let (ok, down) = (Outcome::of(Class::Ok), Outcome::of(Class::Down));
+    for round in 0..20 {
+        let (one, other) = (bench.send(2 * round).unwrap(), bench.send(2 * round + 1).unwrap());
+        bench.answer_by(1, 2 * round, one, &ok, false);
+        bench.answer_by(2, 2 * round + 1, other, &ok, false);
+        bench.wait(50);
+    }
+    for job in 100..130 {
+        let sent = bench.send(job).unwrap();
+        assert_eq!(bench.answer_by(1, job, sent, &down, false), None, "job {job}, and no ok of the other between");
+    }
+    let sent = bench.send(130).unwrap();
+    assert_eq!(bench.answer_by(2, 130, sent, &down, false), Some(Transition::Opened));
+}
+
+#[test]
 fn nearly_all_answers_failing_opens_it_although_an_ok_comes_between() {
     let mut bench = Bench::new();
     let mut opened = false;
