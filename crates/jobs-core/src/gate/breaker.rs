@@ -58,10 +58,10 @@ pub(super) struct Breaker {
     last_ok_at: Option<Mono>,
     /// Failures since the last ok, oldest first.
     run: VecDeque<(JobId, Class)>,
-    /// The latest failure: a report that could not be stored comes again, and is one failure still.
-    latest: Option<(JobId, Tick)>,
     /// The workers that reported them; a second one says that there are several.
     failing: BTreeSet<WorkerId>,
+    /// The latest failure: a report that could not be stored comes again, and is one failure still.
+    latest: Option<(JobId, Tick)>,
     suspects: BTreeSet<(Option<u16>, JobId)>,
     refused: BTreeSet<JobId>,
     recent: VecDeque<(Mono, JobId, WorkerId, bool, bool)>,
