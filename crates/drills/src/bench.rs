@@ -10,12 +10,12 @@ mod batch;
 pub mod direct;
 mod disk;
 mod drain;
-mod figure;
 mod idle;
 mod load;
 mod memory;
 pub mod noop;
 mod read;
+mod report;
 pub mod sink;
 mod usage;
 
@@ -23,11 +23,12 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::client::{CallError, Http};
+use crate::percentile::{median, percentile};
 use crate::trio::build::{Output, Programs};
 use crate::trio::process::Process;
 use crate::trio::{Plan, Trio, TrioError};
 
-pub use figure::{BenchReport, Figure};
+pub use report::BenchReport;
 
 /// A part of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -162,34 +163,7 @@ impl Bench {
     }
 }
 
-/// The middle of `values`, which are not empty.
-fn median(values: &mut [f64]) -> f64 {
-    percentile(values, 0.5)
-}
-
-/// The value below which the share `share` of `values` lies. Not a number where there are none.
-fn percentile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1);
-    // A cast of a float saturates; the index is in range by construction.
-    values.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
-}
-
 /// Says on stderr what is being done: the whole takes minutes.
 fn say(text: &str) {
     eprintln!("  {text}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_one_of_the_values() {
-        let mut values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
-        assert_eq!(median(&mut values), 50.0);
-        assert_eq!(percentile(&mut values, 0.99), 99.0);
-        assert_eq!(percentile(&mut [7.0], 0.99), 7.0);
-        assert!(percentile(&mut [], 0.5).is_nan());
-    }
 }

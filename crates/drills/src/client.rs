@@ -10,8 +10,8 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 
-pub use api2::{Api2, LedgerView, ReceivedView, RequestView, SecondView};
-pub use gateway::{Accepted, AttemptView, Gateway, JobView, StatsView};
+pub use api2::{Api2, LedgerView, ReceivedView, RequestView, SecondView, SinceWeather};
+pub use gateway::{Accepted, AttemptView, DestinationView, Gateway, JobView, StatsView};
 
 /// Longer than any answer a drill asks for takes; a gateway that stands still is noticed.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);

@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use jobs_core::job::JobId;
 use jobs_core::process::clock;
+use tokio::task::JoinSet;
 
 use crate::client::{Accepted, CallError, Gateway};
 
 /// How long a client waits before it repeats a request that was not acknowledged.
 const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Requests that [`post_all`] has under way at a time.
+const POSTERS: usize = 16;
+
 /// What one client posted.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ClientLedger {
     acknowledged: BTreeMap<String, JobId>,
     repeats: u64,
@@ -44,7 +48,7 @@ impl Intent {
 const MAX_FILLER: u64 = 2_000;
 
 /// SplitMix64 of seed and number: spreads neighbouring numbers over all values.
-fn mixed(seed: u64, number: u64) -> u64 {
+pub(crate) fn mixed(seed: u64, number: u64) -> u64 {
     let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -64,12 +68,53 @@ pub struct Posted {
     pub last_failure: Option<String>,
 }
 
+/// Posts all of `intents`, several at a time, each as [`post`] does.
+pub async fn post_all(gateway: &Gateway, destination: &str, intents: Vec<Intent>, within: Duration) -> ClientLedger {
+    let mut posters = JoinSet::new();
+    for share in intents.chunks(intents.len().div_ceil(POSTERS).max(1)) {
+        let (gateway, destination, share) = (gateway.clone(), destination.to_owned(), share.to_vec());
+        posters.spawn(async move {
+            let mut client = ClientLedger::default();
+            for intent in &share {
+                client.note(post(&gateway, &destination, intent, within).await);
+            }
+            client
+        });
+    }
+    let mut all = ClientLedger::default();
+    for client in posters.join_all().await {
+        all.merge(client);
+    }
+    all
+}
+
 /// Posts `intent` until it is acknowledged, or `within` is over.
 pub async fn post(gateway: &Gateway, destination: &str, intent: &Intent, within: Duration) -> Posted {
+    post_with(gateway, destination, intent, &[], within).await
+}
+
+/// As [`post`], of a job that is dead after so many charged attempts.
+pub async fn post_limited(
+    gateway: &Gateway,
+    destination: &str,
+    intent: &Intent,
+    max_attempts: u32,
+    within: Duration,
+) -> Posted {
+    post_with(gateway, destination, intent, &[("job-max-attempts", &max_attempts.to_string())], within).await
+}
+
+async fn post_with(
+    gateway: &Gateway,
+    destination: &str,
+    intent: &Intent,
+    options: &[(&str, &str)],
+    within: Duration,
+) -> Posted {
     let began = clock::instant();
     let mut posted = Posted { key: intent.key.clone(), id: None, replayed: false, repeats: 0, last_failure: None };
     loop {
-        match acknowledged(gateway, destination, intent).await {
+        match acknowledged(gateway, destination, intent, options).await {
             Ok((id, replayed)) => {
                 posted.id = Some(id);
                 posted.replayed = replayed;
@@ -85,8 +130,14 @@ pub async fn post(gateway: &Gateway, destination: &str, intent: &Intent, within:
     }
 }
 
-async fn acknowledged(gateway: &Gateway, destination: &str, intent: &Intent) -> Result<(JobId, bool), CallError> {
-    let answer = gateway.process(destination, &[("idempotency-key", &intent.key)], &intent.body).await?;
+async fn acknowledged(
+    gateway: &Gateway,
+    destination: &str,
+    intent: &Intent,
+    options: &[(&str, &str)],
+) -> Result<(JobId, bool), CallError> {
+    let headers = [options, &[("idempotency-key", intent.key.as_str())]].concat();
+    let answer = gateway.process(destination, &headers, &intent.body).await?;
     if answer.status != 202 {
         return Err(CallError::Status { url: answer.url, status: answer.status, body: answer.body });
     }

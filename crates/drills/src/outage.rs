@@ -3,24 +3,35 @@
 //! Jobs are posted all through the outage, as callers would, by a client that keeps a ledger. What the drill reports as lost,
 //! delivered or duplicated comes from [`crate::invariants`]; times come from api2-flaky's ledger, not from polling.
 
+mod model;
 pub mod observe;
+mod picture;
+mod report;
+mod rows;
+mod watch;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jobs_core::process::clock;
-use jobs_core::time::Timestamp;
 use tokio::task::JoinSet;
 
-use crate::client::{Api2, CallError, Gateway, Http, LedgerView};
+use self::model::Outage;
+use self::report::Measured;
+use self::rows::{Rows, Written};
+use self::watch::Watch;
+use crate::client::{Api2, CallError, Gateway, Http};
+use crate::error::DrillError;
 use crate::invariants;
 use crate::ledger::{self, ClientLedger, Intent};
-use crate::report::{OutageReport, Progress, Watched};
+use crate::report::Progress;
+use crate::steady::Steady;
 use crate::trio::build::Programs;
 use crate::trio::{API2, Plan, Trio, TrioError};
 use crate::wait;
+
+pub use self::report::OutageReport;
 
 /// How many requests the client has under way at a time: enough to post thousands a second, few beside the workers.
 const POSTERS: usize = 16;
@@ -28,14 +39,14 @@ const POSTERS: usize = 16;
 /// Jobs are posted over this share of the outage, so that the last of them fail before it ends, too.
 const POSTING_SHARE: f64 = 0.8;
 
+/// Far beyond what noticing a recovery takes, and within any outage's drain.
+const FIRST_OK_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long the client repeats one request: a gateway that was killed is back within it.
 const POST_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long the drain may take beside what the outage's length and the capacity explain.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-
-/// How often the person who waits is shown something new.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -45,19 +56,20 @@ pub struct Settings {
     pub down: Duration,
     /// What API 2 can do per second when it is back; `None`: anything.
     pub capacity: Option<u32>,
+    /// Posted while the backlog drains, as a share of that capacity; `None`: nothing is.
+    pub fresh: Option<f64>,
     /// Workers to start.
     pub workers: usize,
     /// Chooses the payloads, and is API 2's own seed.
     pub seed: u64,
 }
 
-/// Why a drill could not be played to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum OutageError {
-    #[error(transparent)]
-    Trio(#[from] TrioError),
-    #[error(transparent)]
-    Call(#[from] CallError),
+/// What came of it.
+#[derive(Debug)]
+pub struct Played {
+    pub report: OutageReport,
+    /// The same as a picture, beside what would have come of it without a gate: SVG.
+    pub picture: String,
 }
 
 /// Where the drill is played.
@@ -85,65 +97,91 @@ impl Stage {
         Stage { gateway: Gateway::new(gateway, &http), api2: Api2::new(api2, api2, &http), trio: None }
     }
 
+    /// The rows of the store, where it is ours.
+    async fn rows(&self) -> Option<Rows> {
+        let folder = self.trio.as_ref()?.folder().to_path_buf();
+        tokio::task::spawn_blocking(move || Rows::read(&folder)).await.expect("reading does not panic")
+    }
+
+    /// What was written since `before` when the first 2xx of the present weather is known.
+    async fn rows_written_since(&self, before: Option<Rows>) -> Option<Written> {
+        let before = before?;
+        let first = wait::until(FIRST_OK_LIMIT, async || self.api2.ledger().await.ok()?.since_weather.first_ok_at);
+        first.await?;
+        Some(before.written_until(&self.rows().await?))
+    }
+
     /// Keeps the store and the logs of our own programs, and says where.
     pub fn keep(&mut self) -> Option<std::path::PathBuf> {
         self.trio.as_mut().map(Trio::keep_folder)
     }
 }
 
-/// What the drill saw when API 2 came back.
-struct Recovery {
-    at: Timestamp,
-    before: LedgerView,
-}
-
 /// Plays the outage.
 ///
 /// # Errors
-/// [`OutageError`] when a program cannot be steered; what goes wrong with the jobs is in the report instead.
-pub async fn run(stage: &Stage, settings: &Settings, progress: &mut Progress) -> Result<OutageReport, OutageError> {
+/// [`DrillError`] when a program cannot be steered; what goes wrong with the jobs is in the report instead.
+pub async fn run(stage: &Stage, settings: &Settings, progress: &mut Progress) -> Result<Played, DrillError> {
+    let Stage { gateway, api2, .. } = stage;
     let down = serde_json::json!({"mode": "down", "status": 503, "seed": settings.seed});
-    stage.api2.set_weather(&down).await?;
-    stage.api2.clear_ledger().await?;
-    let waiting_before = stage.gateway.stats().await?.waiting();
+    api2.set_weather(&down).await?;
+    api2.clear_ledger().await?;
+    let waiting_before = gateway.stats().await?.waiting();
 
-    progress.restart();
-    let began = clock::instant();
-    let work = post_all(stage, settings);
-    let (client, failures) = watching(stage, progress, "API 2 is down", work).await;
+    let (mut watch, start, began) = (Watch::new(stage, progress), clock::wall(), clock::instant());
+    let (mut client, failures) = watch.during("API 2 is down", post_all(stage, settings)).await;
+    let posting = began.elapsed();
     let rest = tokio::time::sleep(settings.down.saturating_sub(began.elapsed()));
-    watching(stage, progress, "API 2 is down", rest).await;
+    watch.during("API 2 is down", rest).await;
     let down_for = began.elapsed();
+    let held_since = watch.samples.iter().rev().find_map(|sample| sample.held_since);
+    let held = gateway.destination(API2).await?;
+    let rows = stage.rows().await;
 
-    let recovery = Recovery { before: stage.api2.ledger().await?, at: clock::wall() };
-    bring_back(&stage.api2, settings).await?;
+    let before = api2.ledger().await?;
+    bring_back(api2, settings).await?;
+    let (fresh, written) = watch
+        .during("API 2 is back", async { tokio::join!(post_fresh(stage, settings), stage.rows_written_since(rows)) })
+        .await;
     let limit = drain_limit(settings);
     let drain =
-        wait::until(limit, async || stage.gateway.stats().await.ok().filter(|stats| stats.waiting() <= waiting_before));
-    watching(stage, progress, "API 2 is back", drain).await;
-    let comparing = observe::all(&stage.gateway, &stage.api2, &client, stage.trio.is_some());
-    let observed = watching(stage, progress, "comparing", comparing).await?;
-    progress.end();
+        wait::until(limit, async || gateway.stats().await.ok().filter(|stats| stats.waiting() <= waiting_before));
+    watch.during("API 2 is back", drain).await;
+    let after = api2.ledger().await?;
+    let recovered = gateway.destination(API2).await?;
 
-    let after = stage.api2.ledger().await?;
-    let mut report = OutageReport::new(&client, invariants::compare(&observed), failures);
-    report.time(settings, down_for, &recovery.before, &after, recovery.at);
-    Ok(report)
+    client.merge(fresh.clone());
+    let testimony = watch.during("comparing", observe::ask(gateway, api2, &client)).await?;
+    let counted = if stage.trio.is_some() { Some(observe::counted(gateway).await?) } else { None };
+    let findings = invariants::compare(&observe::compile(&testimony, &client, counted));
+    let mut report = OutageReport::new(&client, findings, failures);
+    // Of the recoveries one ended this outage; what is open still, or again, has not recovered yet.
+    let trips = recovered.epoch.saturating_sub(held.epoch) + u64::from(recovered.state == "open");
+    report.measured(
+        settings,
+        &Measured {
+            down: down_for,
+            before: &before,
+            after: &after,
+            held_since,
+            retrips: trips.saturating_sub(u64::from(held.state == "open")),
+            testimony: &testimony,
+            fresh: &fresh,
+            written,
+        },
+    );
+    let model = Outage { jobs: settings.jobs, posting, down: down_for, per_second: settings.capacity };
+    let picture = picture::draw(model, start, &watch.samples, &after, &report);
+    Ok(Played { report, picture })
 }
 
-/// Runs `work` and shows how the drill goes meanwhile.
-async fn watching<T>(stage: &Stage, progress: &mut Progress, phase: &'static str, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            () = tokio::time::sleep(WATCH_INTERVAL) => {}
-        }
-        // A program that a person has just killed answers nothing; there is simply nothing new to show.
-        if let (Ok(stats), Ok(ledger)) = (stage.gateway.stats().await, stage.api2.ledger().await) {
-            progress.show(&Watched { phase, stats, ledger });
-        }
-    }
+/// Posts a share of the capacity on top of the backlog, for as long as the backlog takes by itself.
+async fn post_fresh(stage: &Stage, settings: &Settings) -> ClientLedger {
+    let (Some(share), Some(capacity)) = (settings.fresh, settings.capacity) else { return ClientLedger::default() };
+    let capacity = f64::from(capacity);
+    let fresh = Steady::start(&stage.gateway, API2, share * capacity, settings.seed);
+    tokio::time::sleep(Duration::from_secs_f64(settings.jobs as f64 / capacity)).await;
+    fresh.stop().await
 }
 
 /// Posts all jobs, spread over the outage; answers with the client's ledger and why the others were not acknowledged.
@@ -191,6 +229,7 @@ async fn bring_back(api2: &Api2, settings: &Settings) -> Result<(), CallError> {
 
 /// A job that sleeps on its own timer has slept at most as long as the outage; then the capacity bounds the drain.
 fn drain_limit(settings: &Settings) -> Duration {
-    let at_capacity = settings.capacity.map_or(0.0, |per_second| settings.jobs as f64 / f64::from(per_second.max(1)));
+    let jobs = settings.jobs as f64 * (1.0 + settings.fresh.unwrap_or_default());
+    let at_capacity = settings.capacity.map_or(0.0, |per_second| jobs / f64::from(per_second.max(1)));
     DRAIN_LIMIT + 2 * settings.down + Duration::from_secs_f64(2.0 * at_capacity)
 }

@@ -4,11 +4,13 @@
 //! drill wants: kill -9, SIGTERM, SIGSTOP, a start over the same store and port. It decides nothing about jobs.
 
 pub mod build;
+mod destinations;
 pub mod leash;
 pub mod ports;
 pub mod process;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -60,6 +62,10 @@ pub struct Plan {
     pub up: bool,
     /// Whether the gateway knows where they say that they are healthy.
     pub health_checks: bool,
+    /// More lines of every destination's table in the gateway's settings.
+    pub destination_settings: String,
+    /// Where the gateway finds a destination, by name, if somebody stands between the two.
+    pub by_way_of: Vec<(String, SocketAddr)>,
     /// More flags for the gateway, the workers.
     pub gateway_flags: Vec<String>,
     pub worker_flags: Vec<String>,
@@ -74,6 +80,8 @@ impl Default for Plan {
             destinations: vec![API2.to_owned()],
             up: false,
             health_checks: false,
+            destination_settings: String::new(),
+            by_way_of: Vec::new(),
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
             within: None,
@@ -87,9 +95,10 @@ pub struct Trio {
     // Fields drop in this order: workers first, so that they do not complain of a gateway that is gone.
     workers: Vec<Process>,
     gateway_process: Process,
-    apis: Vec<(String, Process)>,
+    /// Their processes, kept to be killed with the others.
+    _apis: Vec<Process>,
     gateway: Gateway,
-    api_clients: Vec<Api2>,
+    apis: Vec<(String, Api2)>,
     http: Http,
     programs: Programs,
     plan: Plan,
@@ -106,16 +115,13 @@ impl Trio {
     pub async fn start(programs: &Programs, plan: Plan) -> Result<Self, TrioError> {
         let folder = new_folder(plan.within.as_deref())?;
         let http = Http::new();
-        let (mut apis, mut api_clients, mut destination_flags) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut api_processes, mut apis) = (Vec::new(), Vec::new());
         for name in &plan.destinations {
             let (process, client) = start_api(programs, name, plan.up, folder.path(), &http).await?;
-            destination_flags.extend(["--destination".to_owned(), format!("{name}={}/api2/simulate", client.url())]);
-            if plan.health_checks {
-                destination_flags.extend(["--health-check".to_owned(), format!("{name}={}/api2/health", client.url())]);
-            }
-            apis.push((name.clone(), process));
-            api_clients.push(client);
+            api_processes.push(process);
+            apis.push((name.clone(), client));
         }
+        let destination_flags = destinations::flags(&apis, &plan, folder.path())?;
         let arguments = gateway_arguments(ANY_PORT, folder.path(), &destination_flags, &plan);
         let (gateway_process, at) =
             start_ready(programs, API1_GATEWAY, "gateway", &arguments, folder.path(), &http).await?;
@@ -124,9 +130,9 @@ impl Trio {
         let mut trio = Trio {
             workers: Vec::new(),
             gateway_process,
-            apis,
+            _apis: api_processes,
             gateway,
-            api_clients,
+            apis,
             http,
             programs: programs.clone(),
             plan,
@@ -154,8 +160,8 @@ impl Trio {
     /// # Panics
     /// When the plan named no such destination.
     pub fn api(&self, name: &str) -> &Api2 {
-        let position = self.apis.iter().position(|(api, _)| api == name);
-        &self.api_clients[position.expect("a drill asks only for destinations of its plan")]
+        let found = self.apis.iter().find(|(api, _)| api == name);
+        &found.expect("a drill asks only for destinations of its plan").1
     }
 
     pub fn gateway_process(&mut self) -> &mut Process {

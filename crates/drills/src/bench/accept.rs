@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::figure::{Figure, Goal};
 use super::{Bench, BenchError, load, median, say};
+use crate::figure::{Figure, Goal};
 
 /// How much of noop's rate a durable accept must reach.
 const GOAL: f64 = 0.6;

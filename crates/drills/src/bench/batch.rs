@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jobs_core::process::clock;
 
-use super::figure::{Figure, Goal};
 use super::load::Connection;
 use super::{Bench, BenchError, load, median, say};
+use crate::figure::{Figure, Goal};
 
 /// Jobs per second by batches, of those by single posts.
 const GOAL: f64 = 5.0;

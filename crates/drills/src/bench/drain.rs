@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::figure::{Figure, Goal};
 use super::load::Connection;
 use super::sink::Seen;
 use super::usage::{self, Cpu};
 use super::{Bench, BenchError, load, median, say};
+use crate::figure::{Figure, Goal};
 use crate::trio::{Trio, leash};
 use crate::wait;
 use jobs_core::process::clock;

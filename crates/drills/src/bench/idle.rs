@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::figure::{Figure, Goal};
 use super::load::Connection;
 use super::{Bench, BenchError, load, percentile, say};
+use crate::figure::{Figure, Goal};
 use crate::trio::ports::ANY_PORT;
 
 /// Most milliseconds from accepted to delivered, in the middle.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::drain::Counter;
-use super::figure::{Figure, Goal};
 use super::{Bench, BenchError, load, median, say};
+use crate::figure::{Figure, Goal};
 use crate::trio::Trio;
 use crate::trio::process::resident_bytes;
 use crate::wait;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jobs_core::process::clock;
 use tokio::sync::Semaphore;
 
-use super::figure::{Figure, Goal};
 use super::load::Connection;
 use super::{Bench, BenchError, load, percentile, say};
+use crate::figure::{Figure, Goal};
 
 /// Most milliseconds for a list or the statistics, 99 of 100 times.
 const GOAL_MS: f64 = 20.0;

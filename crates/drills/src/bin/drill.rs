@@ -2,14 +2,19 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
-use drills::outage::{self, Stage};
+use drills::outage::{self, Played, Stage};
+use drills::overload;
+use drills::recover;
 use drills::report::Progress;
+use drills::scenario;
 use drills::simulate;
 use drills::trio::build::{Output, Programs};
 use drills::trio::leash;
@@ -38,6 +43,12 @@ enum Command {
     Outage(OutageFlags),
     /// Play the rules on virtual time, with everything going wrong by the seed's will, and check the invariants after each step
     Simulate(SimulateFlags),
+    /// Play what can go wrong with a destination, one scenario after the other, each within its bounds
+    Scenario(ScenarioFlags),
+    /// Ask API 2 for twice what it can do, then for as little as before: is all as it was before?
+    Overload(OverloadFlags),
+    /// Toggle API 2 down and up many times: how soon is each recovery noticed?
+    Recover(RecoverFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -73,6 +84,15 @@ struct OutageFlags {
     /// Workers to start
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     workers: u16,
+    /// While the backlog drains, post so much of the capacity on top of it, 0.15 for 15 %
+    #[arg(long, value_name = "SHARE", requires = "capacity", value_parser = share)]
+    fresh: Option<f64>,
+    /// Draw what happened over time, beside what it would have been without a gate, as SVG into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Also fail when a goal is missed, which is set for large outages and a release build
+    #[arg(long)]
+    strict: bool,
     /// Use this running gateway instead of starting the three
     #[arg(long, value_name = "URL", requires = "api2", conflicts_with = "workers")]
     gateway: Option<String>,
@@ -80,6 +100,60 @@ struct OutageFlags {
     #[arg(long, value_name = "URL", requires = "gateway")]
     api2: Option<String>,
     /// Chooses the payloads
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ScenarioFlags {
+    /// Which
+    #[arg(default_value = "all", value_parser = scenario_names())]
+    name: String,
+    /// Smaller, several at a time, and with patience as to times: under a minute for all
+    #[arg(long)]
+    quick: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A share of something, above nothing and at most all of it.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "write a number above 0 and up to 1, such as 0.15".to_owned())
+}
+
+fn scenario_names() -> PossibleValuesParser {
+    let all = PossibleValue::new("all").help("every one of them");
+    let each = scenario::catalogue::ALL.iter().map(|it| PossibleValue::new(it.name).help(it.what));
+    std::iter::once(all).chain(each).collect::<Vec<_>>().into()
+}
+
+#[derive(Debug, Args)]
+struct OverloadFlags {
+    /// How long twice its capacity is asked of API 2
+    #[arg(long = "for", default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
+    lasts: Duration,
+    /// What API 2 can do per second
+    #[arg(long, default_value_t = 200, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..))]
+    capacity: u32,
+    /// Chooses the payloads
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RecoverFlags {
+    /// Recoveries of a busy destination, and as many of one with a health check
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    times: u64,
+    /// Chooses the moments
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Print the report as JSON
@@ -128,6 +202,9 @@ fn main() -> ExitCode {
         Command::Up => start_up(),
         Command::Outage(flags) => play_outage(&flags),
         Command::Simulate(flags) => play_seeds(&flags),
+        Command::Scenario(flags) => play_scenarios(&flags),
+        Command::Overload(flags) => play_overload(&flags),
+        Command::Recover(flags) => play_recoveries(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -161,15 +238,14 @@ async fn play_outage(flags: &OutageFlags) -> anyhow::Result<ExitCode> {
             Stage::own(&programs, usize::from(flags.workers)).await?
         }
     };
-    let OutageFlags { jobs, down, capacity, workers, seed, .. } = *flags;
-    let settings = outage::Settings { jobs, down, capacity, workers: usize::from(workers), seed };
-    let report = outage::run(&stage, &settings, &mut progress).await?;
-    if flags.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("\n{report}");
+    let OutageFlags { jobs, down, capacity, fresh, workers, seed, .. } = *flags;
+    let settings = outage::Settings { jobs, down, capacity, fresh, workers: usize::from(workers), seed };
+    let Played { report, picture } = outage::run(&stage, &settings, &mut progress).await?;
+    if let Some(file) = &flags.svg {
+        std::fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    if report.passed {
+    let passed = if flags.strict { report.goals_met() } else { report.passed };
+    if tell(&report, passed, flags.json)? == ExitCode::SUCCESS {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(folder) = stage.keep() {
@@ -214,10 +290,44 @@ fn show_all<R: Serialize + Display>(reports: &[R], passed: bool, json: bool) -> 
 
 fn measure(flags: &BenchFlags) -> anyhow::Result<ExitCode> {
     let report = bench::run(&bench::Settings { quick: flags.quick, only: flags.only })?;
-    if flags.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    tell(&report, report.passed, flags.json)
+}
+
+#[tokio::main]
+async fn play_scenarios(flags: &ScenarioFlags) -> anyhow::Result<ExitCode> {
+    let mut progress = Progress::new();
+    let programs = Programs::build(Output::Shown)?;
+    let chosen: Vec<_> = match scenario::catalogue::named(&flags.name) {
+        Some(one) => vec![one],
+        None => scenario::catalogue::ALL.iter().collect(),
+    };
+    let size = if flags.quick { scenario::Size::QUICK } else { scenario::Size::FULL };
+    let report = scenario::run(&programs, &chosen, size, &mut progress).await?;
+    tell(&report, report.passed, flags.json)
+}
+
+#[tokio::main]
+async fn play_overload(flags: &OverloadFlags) -> anyhow::Result<ExitCode> {
+    let programs = Programs::build(Output::Shown)?;
+    let OverloadFlags { lasts, capacity, seed, json } = *flags;
+    let report = overload::run(&programs, overload::Settings { capacity, lasts, seed }, &mut Progress::new()).await?;
+    tell(&report, report.passed, json)
+}
+
+#[tokio::main]
+async fn play_recoveries(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
+    let programs = Programs::build(Output::Shown)?;
+    let RecoverFlags { times, seed, json } = *flags;
+    let report = recover::run(&programs, recover::Settings { times, seed }, &mut Progress::new()).await?;
+    tell(&report, report.passed, json)
+}
+
+/// Prints a report; the exit code says whether what the drill shows holds.
+fn tell(report: &(impl Serialize + Display), passed: bool, json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
-        println!("{report}");
+        println!("\n{report}");
     }
-    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,8 @@
 //! api2-flaky's steering and its ledger, as an operator of that API would use them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use jobs_core::job::JobId;
 use jobs_core::time::Timestamp;
@@ -31,6 +33,29 @@ pub struct LedgerView {
     pub last_ok_at: Option<Timestamp>,
     #[serde(default)]
     pub per_second: Vec<SecondView>,
+    pub since_weather: SinceWeather,
+}
+
+impl LedgerView {
+    /// How many were answered with `status`.
+    pub fn with_status(&self, status: u16) -> u64 {
+        self.by_status.get(&status.to_string()).copied().unwrap_or_default()
+    }
+}
+
+/// What happened since the weather was last set, on the API's own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub struct SinceWeather {
+    pub set_at: Timestamp,
+    /// Of a request that arrived since.
+    pub first_ok_at: Option<Timestamp>,
+}
+
+impl SinceWeather {
+    /// From the weather to the first 2xx in it.
+    pub fn first_ok_after(self) -> Option<Duration> {
+        Some(self.first_ok_at?.since(self.set_at))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -65,6 +90,15 @@ impl Api2 {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it serves.
+    ///
+    /// # Panics
+    /// When its URL is not made of an IP address and a port, as those of a drill's own programs are.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.url.trim_start_matches("http://").parse();
+        address.expect("a drill's own programs listen at an IP address and a port")
     }
 
     /// Flips it up or down; answers with its text.

@@ -33,6 +33,8 @@ pub struct JobView {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AttemptView {
     pub number: u32,
+    /// When it was claimed.
+    pub started_at: Timestamp,
     pub outcome: String,
     pub charged: bool,
     #[serde(default)]
@@ -43,6 +45,29 @@ pub struct AttemptView {
     pub next_run_at: Option<Timestamp>,
     #[serde(default)]
     pub worker: Option<String>,
+}
+
+/// `GET /api1/destinations/{name}`, as far as drills look.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct DestinationView {
+    /// `closed`, `open`, `ramp` or `paused`.
+    pub state: String,
+    /// Why it is held, where it is, and since when.
+    pub reason: Option<String>,
+    pub since: Option<Timestamp>,
+    pub limit: u32,
+    pub rate: Option<f64>,
+    /// How often it has recovered.
+    pub epoch: u64,
+    pub in_flight: u32,
+    pub states: BTreeMap<String, u64>,
+}
+
+impl DestinationView {
+    /// Jobs that are not at their end.
+    pub fn waiting(&self) -> u64 {
+        ["pending", "leased"].iter().filter_map(|state| self.states.get(*state)).sum()
+    }
 }
 
 /// `GET /api1/stats`, as far as drills look.
@@ -112,6 +137,15 @@ impl Gateway {
     /// [`CallError`]
     pub async fn stats(&self) -> Result<StatsView, CallError> {
         Answer::to(self.http.request(Method::GET, format!("{}/api1/stats", self.url))).await?.json()
+    }
+
+    /// A destination, with its gate.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn destination(&self, name: &str) -> Result<DestinationView, CallError> {
+        let url = format!("{}/api1/destinations/{name}", self.url);
+        Answer::to(self.http.request(Method::GET, url)).await?.json()
     }
 
     /// Any other call, for whoever needs its answer as it is.

@@ -1,5 +1,6 @@
 //! Asks the observers: what the gateway and the destination know of each job that was acknowledged to the client.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jobs_core::job::JobId;
@@ -19,11 +20,24 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// How long to wait before asking again what did not answer.
 const REPEAT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the gateway and the destination say of each job.
+pub type Testimony = BTreeMap<JobId, (Option<JobView>, Option<ReceivedView>)>;
+
 /// What was seen of all jobs in `client`. `alone`: nobody else uses the gateway, so its counters are about these jobs.
 ///
 /// # Errors
 /// [`CallError`] when one of the observers cannot be asked any more.
 pub async fn all(gateway: &Gateway, api2: &Api2, client: &ClientLedger, alone: bool) -> Result<Observed, CallError> {
+    let testimony = ask(gateway, api2, client).await?;
+    let counted = if alone { Some(counted(gateway).await?) } else { None };
+    Ok(compile(&testimony, client, counted))
+}
+
+/// Asks about all jobs in `client`, which are of the destination `api2`.
+///
+/// # Errors
+/// [`CallError`] when one of the observers cannot be asked any more.
+pub async fn ask(gateway: &Gateway, api2: &Api2, client: &ClientLedger) -> Result<Testimony, CallError> {
     let ids: Vec<JobId> = client.acknowledged().values().copied().collect();
     let mut askers = JoinSet::new();
     for share in ids.chunks(ids.len().div_ceil(ASKERS).max(1)) {
@@ -36,20 +50,25 @@ pub async fn all(gateway: &Gateway, api2: &Api2, client: &ClientLedger, alone: b
             Ok::<_, CallError>(answers)
         });
     }
-    let mut observed = Observed {
+    let mut testimony = Testimony::new();
+    for answers in askers.join_all().await {
+        testimony.extend(answers?);
+    }
+    Ok(testimony)
+}
+
+/// What was said, as it is to be compared. `counted`: the gateway's counters, where they are about these jobs.
+pub fn compile(testimony: &Testimony, client: &ClientLedger, counted: Option<Counted>) -> Observed {
+    let jobs = testimony.iter().filter_map(|(id, (job, _))| Some((*id, seen(job.as_ref()?))));
+    let received = testimony.iter().filter_map(|(id, (_, received))| Some((*id, arrived(received.as_ref()?))));
+    Observed {
         acknowledged: client.acknowledged().clone(),
         contradictions: client.contradictions().to_vec(),
-        counted: if alone { Some(counted(gateway).await?) } else { None },
+        counted,
         drained: true,
-        ..Observed::default()
-    };
-    for answers in askers.join_all().await {
-        for (id, (job, received)) in answers? {
-            observed.jobs.extend(job.map(|job| (id, seen(&job))));
-            observed.received.extend(received.map(|received| (id, arrived(&received))));
-        }
+        jobs: jobs.collect(),
+        received: received.collect(),
     }
-    Ok(observed)
 }
 
 /// A gateway that is just starting again is asked until it answers.
@@ -68,7 +87,11 @@ async fn patiently(
     }
 }
 
-async fn counted(gateway: &Gateway) -> Result<Counted, CallError> {
+/// The gateway's counters.
+///
+/// # Errors
+/// [`CallError`]
+pub async fn counted(gateway: &Gateway) -> Result<Counted, CallError> {
     let stats = gateway.stats().await?;
     Ok(Counted {
         accepted: stats.accepted,

@@ -5,6 +5,7 @@
 mod drain;
 mod existing_clients;
 mod fairness;
+mod figures;
 mod gateway;
 mod leases;
 mod original;
@@ -12,6 +13,7 @@ mod outage;
 mod readme;
 mod recovery;
 mod reload;
+mod scenario;
 mod simulate;
 mod support;
 mod up;

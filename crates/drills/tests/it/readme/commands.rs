@@ -35,9 +35,10 @@ fn every_cargo_command_in_the_readme_exists_with_its_flags() {
                 let package = rest.iter().skip_while(|word| !matches!(word.as_str(), "-p" | "--package")).nth(1);
                 let package = package.unwrap_or_else(|| panic!("cargo run without a package: {words:?}"));
                 assert!(repository().join("crates").join(package).is_dir(), "no package {package}");
+                let program = if package == "drills" { "drill" } else { package };
                 let own: Vec<String> = rest.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
                 let subcommand = own.first().map(String::as_str).filter(|word| !word.starts_with('-'));
-                check_flags(package, subcommand.as_slice(), &own);
+                check_flags(program, subcommand.as_slice(), &own);
             }
             other => assert!(CARGO.contains(&other), "no such command: cargo {}", words.join(" ")),
         }
