@@ -170,7 +170,14 @@ pub async fn run(stage: &Stage, settings: &Settings, progress: &mut Progress) ->
             written,
         },
     );
-    let model = Outage { jobs: settings.jobs, posting, down: down_for, per_second: settings.capacity };
+    let model = Outage {
+        jobs: settings.jobs,
+        posting,
+        fresh: fresh.acknowledged().len() as u64,
+        freshly: fresh_for(settings),
+        down: down_for,
+        per_second: settings.capacity,
+    };
     let picture = picture::draw(model, start, &watch.samples, &after, &report);
     Ok(Played { report, picture })
 }
@@ -180,8 +187,15 @@ async fn post_fresh(stage: &Stage, settings: &Settings) -> ClientLedger {
     let (Some(share), Some(capacity)) = (settings.fresh, settings.capacity) else { return ClientLedger::default() };
     let capacity = f64::from(capacity);
     let fresh = Steady::start(&stage.gateway, API2, share * capacity, settings.seed);
-    tokio::time::sleep(Duration::from_secs_f64(settings.jobs as f64 / capacity)).await;
+    tokio::time::sleep(fresh_for(settings)).await;
     fresh.stop().await
+}
+
+/// What the backlog takes by itself.
+fn fresh_for(settings: &Settings) -> Duration {
+    settings
+        .capacity
+        .map_or(Duration::ZERO, |capacity| Duration::from_secs_f64(settings.jobs as f64 / f64::from(capacity)))
 }
 
 /// Posts all jobs, spread over the outage; answers with the client's ledger and why the others were not acknowledged.

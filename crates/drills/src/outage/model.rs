@@ -20,6 +20,9 @@ pub(super) struct Outage {
     pub(super) jobs: u64,
     /// They are posted evenly over this.
     pub(super) posting: Duration,
+    /// So many more, evenly over this from the recovery on.
+    pub(super) fresh: u64,
+    pub(super) freshly: Duration,
     pub(super) down: Duration,
     /// `None`: anything.
     pub(super) per_second: Option<u32>,
@@ -41,9 +44,10 @@ impl Outage {
     /// Computes it to the last delivery.
     pub(super) fn course(self) -> Course {
         let policy = RetryPolicy::default();
-        let pace = self.posting.div_f64(self.jobs.max(1) as f64);
-        let mut due: BinaryHeap<Reverse<(Duration, u64, u32)>> =
-            (0..self.jobs).map(|job| Reverse((pace.mul_f64(job as f64), job, 1))).collect();
+        let backlog = evenly(self.jobs, self.posting, Duration::ZERO);
+        let posts: Vec<Duration> = backlog.chain(evenly(self.fresh, self.freshly, self.down)).collect();
+        let mut due: BinaryHeap<Reverse<(Duration, usize, u32)>> =
+            posts.iter().enumerate().map(|(job, at)| Reverse((*at, job, 1))).collect();
         let mut bucket = Bucket::full(self.per_second, self.down);
         let mut course = Course::default();
         let mut delivered: Vec<u64> = Vec::new();
@@ -61,16 +65,24 @@ impl Outage {
             }
         }
         course.first_ok = first_ok.unwrap_or_default().saturating_sub(self.down);
-        delivered.resize(course.calls.len(), 0);
-        let mut done = 0;
-        for (second, count) in delivered.iter().enumerate() {
-            done += count;
-            let posted = (Duration::from_secs(second as u64 + 1).as_secs_f64() / pace.as_secs_f64()).ceil();
-            // A cast of a float saturates.
-            course.waiting.push(self.jobs.min(posted as u64).saturating_sub(done));
+        let mut posted = Vec::new();
+        posts.iter().for_each(|at| count(&mut posted, *at));
+        let seconds = course.calls.len();
+        delivered.resize(seconds, 0);
+        posted.resize(seconds, 0);
+        let mut waiting = 0;
+        for (posted, delivered) in posted.iter().zip(&delivered) {
+            waiting = waiting + posted - delivered;
+            course.waiting.push(waiting);
         }
         course
     }
+}
+
+/// So many moments within `span`, from `from` on.
+fn evenly(count: u64, span: Duration, from: Duration) -> impl Iterator<Item = Duration> {
+    let pace = span.div_f64(count.max(1) as f64);
+    (0..count).map(move |number| from + pace.mul_f64(number as f64))
 }
 
 fn count(seconds: &mut Vec<u64>, at: Duration) {
@@ -114,9 +126,20 @@ mod tests {
         Duration::from_secs(n)
     }
 
+    fn nothing() -> Outage {
+        Outage { jobs: 0, posting: seconds(0), fresh: 0, freshly: seconds(0), down: seconds(0), per_second: None }
+    }
+
+    #[test]
+    fn fresh_jobs_come_when_it_is_back_and_share_what_it_can_do() {
+        let course = Outage { fresh: 20, freshly: seconds(2), down: seconds(5), ..nothing() }.course();
+        assert_eq!(course.calls, [0, 0, 0, 0, 0, 10, 10]);
+        assert_eq!(course.waiting, [0; 7]);
+    }
+
     #[test]
     fn one_job_is_tried_at_0_2_6_14_and_30_seconds() {
-        let course = Outage { jobs: 1, posting: seconds(1), down: seconds(20), per_second: None }.course();
+        let course = Outage { jobs: 1, posting: seconds(1), down: seconds(20), ..nothing() }.course();
         let tried: Vec<usize> = (0..course.calls.len()).filter(|second| course.calls[*second] > 0).collect();
         assert_eq!(tried, [0, 2, 6, 14, 30]);
         assert_eq!((course.first_ok, course.drained), (seconds(10), seconds(10)));
@@ -126,8 +149,8 @@ mod tests {
     #[test]
     fn what_the_destination_refuses_sleeps_again() {
         // All 100 are tried at about 6 s, when ten a second are served: the others sleep 8 s.
-        let course =
-            Outage { jobs: 100, posting: Duration::from_millis(100), down: seconds(5), per_second: Some(10) }.course();
+        let posting = Duration::from_millis(100);
+        let course = Outage { jobs: 100, posting, down: seconds(5), per_second: Some(10), ..nothing() }.course();
         assert_eq!(course.first_ok.as_secs(), 1);
         assert_eq!(course.calls[6], 100);
         assert!(course.drained > seconds(60), "{:?}", course.drained);

@@ -67,7 +67,8 @@ fn open_to(sample: &Sample, value: f64) -> f64 {
 
 fn title(model: Outage) -> String {
     let capacity = model.per_second.map_or(String::new(), |rate| format!(", then {rate}/s"));
-    format!("{} jobs, API 2 down for {:.0} s{capacity}", model.jobs, model.down.as_secs_f64())
+    let fresh = if model.fresh > 0 { format!(" and {} fresh ones", model.fresh) } else { String::new() };
+    format!("{} jobs{fresh}, API 2 down for {:.0} s{capacity}", model.jobs, model.down.as_secs_f64())
 }
 
 fn about(report: &OutageReport, course: &Course) -> String {

@@ -142,11 +142,13 @@ impl OutageReport {
             ));
         }
         if settings.fresh.is_some() {
-            let p99 = percentile(&mut deliveries(testimony, fresh), 0.99);
+            let mut times = deliveries(testimony, fresh);
+            let p99 = percentile(&mut times, 0.99);
             let count = fresh.acknowledged().len() as f64;
             self.figures.push(
                 figure("fresh jobs while draining: accepted to delivered, p99", p99, "ms", Goal::AtMost(FRESH_MS))
-                    .beside("fresh jobs", count),
+                    .beside("fresh jobs", count)
+                    .beside("p50 ms", percentile(&mut times, 0.5)),
             );
         }
         if let Some(written) = written {

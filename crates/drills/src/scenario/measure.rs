@@ -33,9 +33,10 @@ pub struct Measured {
     pub dead: u64,
     pub lost: u64,
     pub duplicates: u64,
-    /// Attempts that were counted against jobs, of those that were claimed when the trouble had begun.
+    /// Attempts that were counted against jobs, of those that were claimed when the trouble was under way.
     pub charged: u64,
-    /// Of those that were under way then: others of their time got through, so that each may look like its job's own failure.
+    /// Of those that were claimed before, or when reports of better times were on their way still: others of their time got
+    /// through, so that each may look like its job's own failure.
     pub charged_at_onset: u64,
     /// How often its gate opened.
     pub trips: u64,
@@ -69,8 +70,9 @@ pub(super) async fn measure(
     let view = gateway.destination(name).await?;
     let jobs = || testimony.values().filter_map(|(job, _)| job.as_ref());
     let attempts = || jobs().flat_map(|job| &job.attempt_log);
+    let under_way = seen.began.plus(ON_ITS_WAY);
     let charged = |in_trouble: bool| {
-        let of_then = attempts().filter(|attempt| (attempt.started_at >= seen.began) == in_trouble);
+        let of_then = attempts().filter(|attempt| (attempt.started_at >= under_way) == in_trouble);
         of_then.filter(|attempt| attempt.charged).count() as u64
     };
     let first_ok = api.ledger().await?.since_weather.first_ok_after();

@@ -9,6 +9,9 @@ use super::Size;
 use super::catalogue::{Bounds, Scenario};
 use super::measure::Measured;
 
+/// Calls in flight that a gate which knows nothing of its destination lets through: as many may be under way when it goes wrong.
+const IN_FLIGHT_AT_ONSET: u64 = 16;
+
 /// How a scenario went.
 #[derive(Debug, Clone, Serialize)]
 pub struct ScenarioReport {
@@ -66,6 +69,7 @@ fn hold_against(bounds: &Bounds, size: Size, api2: &Measured, misses: &mut Vec<S
     let most = [
         ("calls in the worst second while held", api2.calls_while_held, bounds.calls_while_held),
         ("attempts charged", Some(api2.charged), bounds.charged),
+        ("attempts charged at its onset", Some(api2.charged_at_onset), bounds.charged.map(|_| IN_FLIGHT_AT_ONSET)),
         ("milliseconds until it was noticed", api2.noticed_ms, bounds.noticed.map(ms)),
         ("milliseconds until the backlog was gone", api2.drained_ms, Some(ms(bounds.drained))),
     ];
