@@ -45,6 +45,9 @@ const FIRST_OK_LIMIT: Duration = Duration::from_secs(30);
 /// How long the client repeats one request: a gateway that was killed is back within it.
 const POST_LIMIT: Duration = Duration::from_secs(60);
 
+/// A 2xx is reported and stored within this.
+const REPORTED_LIMIT: Duration = Duration::from_secs(5);
+
 /// How long the drain may take beside what the outage's length and the capacity explain.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -103,12 +106,19 @@ impl Stage {
         tokio::task::spawn_blocking(move || Rows::read(&folder)).await.expect("reading does not panic")
     }
 
-    /// What was written since `before` when the first 2xx of the present weather is known.
+    /// What was written since `before` when the first 2xx of the present weather is known, and its gate's change written: a
+    /// moment later, when the worker has reported that 2xx.
     async fn rows_written_since(&self, before: Option<Rows>) -> Option<Written> {
         let before = before?;
         let first = wait::until(FIRST_OK_LIMIT, async || self.api2.ledger().await.ok()?.since_weather.first_ok_at);
         first.await?;
-        Some(before.written_until(&self.rows().await?))
+        let written = wait::until(REPORTED_LIMIT, async || {
+            Some(before.written_until(&self.rows().await?)).filter(|written| written.gates > 0)
+        });
+        match written.await {
+            Some(written) => Some(written),
+            None => Some(before.written_until(&self.rows().await?)),
+        }
     }
 
     /// Keeps the store and the logs of our own programs, and says where.
