@@ -24,7 +24,7 @@ const STEP: Duration = Duration::from_millis(5);
 const BATCH: usize = 1_000;
 
 /// They stay for the whole run.
-const LATER: &str = r#","delay":"24h""#;
+const LATER: &str = r#","delay_ms":86400000"#;
 
 /// What people and dashboards ask: a page of everything, of what waits, of what ended, of what is there not at all, a later
 /// page, and the counts.
