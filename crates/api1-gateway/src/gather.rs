@@ -100,27 +100,13 @@ async fn store(app: &Arc<App>, part: Vec<Waiting>) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use jobs_core::conformance::rig::{BEGIN, api2};
-    use jobs_core::job::{JobId, Request};
-    use uuid::Uuid;
+    use jobs_core::conformance::rig::plain_job;
+    use jobs_core::job::JobId;
 
     use super::*;
 
     fn waiting(n: u128, bytes: usize) -> Waiting {
-        let job = NewJob {
-            id: JobId(Uuid::from_u128(n)),
-            destination: api2(),
-            request: Request { body: Bytes::from(vec![b'x'; bytes]), ..Request::default() },
-            idempotency: None,
-            run_at: BEGIN.wall,
-            expires_after: None,
-            priority: Default::default(),
-            ordering_key: None,
-            max_attempts: None,
-            traceparent: None,
-            redriven_from: None,
-        };
-        Waiting { job, waiter: oneshot::channel().0 }
+        Waiting { job: plain_job(n, Bytes::from(vec![b'x'; bytes])), waiter: oneshot::channel().0 }
     }
 
     fn sizes(round: Vec<Waiting>) -> Vec<usize> {

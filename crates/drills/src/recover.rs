@@ -32,6 +32,9 @@ const NEVER_BY_TIMER: &str = r#"retry = { schedule = ["1h"] }"#;
 /// The moment of the toggle is spread over this: longer than any interval between probes.
 const PHASES: Duration = Duration::from_secs(1);
 
+/// How long a busy destination is held before: by then its probes are as far apart as they get.
+const FIRST_PROBES: Duration = Duration::from_secs(2);
+
 /// Something is stuck that takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -104,6 +107,9 @@ async fn recoveries(programs: &Programs, kind: Kind, settings: Settings) -> Resu
             ledger::post_all(gateway, API2, intents, LIMIT).await;
         }
         becomes(gateway, "hold", |view| view.state == "open").await?;
+        if kind == Kind::Busy {
+            tokio::time::sleep(FIRST_PROBES).await;
+        }
         tokio::time::sleep(PHASES.mul_f64(mixed(settings.seed, number) as f64 / u64::MAX as f64)).await;
         api2.toggle().await?;
         times.push(noticed(api2).await?.as_secs_f64() * 1_000.0);

@@ -193,11 +193,6 @@ impl Trio {
         Ok(self.workers.last_mut().expect("one was just pushed"))
     }
 
-    /// More flags for the gateway, from its next start on.
-    pub fn add_gateway_flags(&mut self, flags: &[&str]) {
-        self.plan.gateway_flags.extend(flags.iter().map(ToString::to_string));
-    }
-
     /// Starts the gateway again, over the same store and on the same port, and waits until it is ready. It must have ended.
     ///
     /// # Errors

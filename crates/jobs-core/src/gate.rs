@@ -15,6 +15,7 @@
 
 mod breaker;
 mod dials;
+mod exchange;
 mod latency;
 mod probe;
 mod settings;
@@ -26,9 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use self::breaker::{Breaker, Fault, Seen};
 use self::dials::{Dials, Sample};
+pub use self::exchange::{Admission, Answer, Kind, Sent, Transition};
 use self::probe::{Probe, Probes};
 pub use self::settings::GateSettings;
-use crate::job::{JobId, Tick, WorkerId};
+use crate::job::{JobId, Tick};
 use crate::outcome::{Class, Outcome};
 use crate::retry::RetryPolicy;
 use crate::store::GateRecord;
@@ -71,52 +73,6 @@ pub enum GateStateName {
     Open,
     Ramp,
     Paused,
-}
-
-/// What may be granted now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admission {
-    pub count: u32,
-    /// Jobs that failed in an epoch below this are due.
-    pub released_below: u64,
-    pub kind: Kind,
-}
-
-/// Whether a lease is one of many or tries out whether the destination is back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Regular,
-    Probe { on_health: bool },
-}
-
-/// What the gateway remembers of a lease until it is settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
-    pub begun: Tick,
-    pub epoch: u64,
-    /// In flight when it was granted, itself included.
-    pub in_flight: u32,
-    pub kind: Kind,
-}
-
-/// An answer that has arrived.
-#[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
-    pub job: JobId,
-    pub worker: WorkerId,
-    pub outcome: &'a Outcome,
-    pub sent: Sent,
-    pub at: Tick,
-    /// The failure counts against the job, so it says nothing about the destination.
-    pub charged: bool,
-}
-
-/// A transition, to be persisted and told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transition {
-    Opened,
-    /// The epoch has risen: what the outage held is due.
-    Recovered,
 }
 
 impl Gate {

@@ -26,8 +26,8 @@ const BATCH: usize = 1_000;
 /// They stay for the whole run.
 const LATER: &str = r#","delay_ms":86400000"#;
 
-/// What people and dashboards ask: a page of everything, of what waits, of what ended, of what is there not at all, a later
-/// page, and the counts.
+/// What people and dashboards ask: a page of everything, of what waits, of what ended, of what is there not at all, of what
+/// waits for one destination, and the counts.
 const QUESTIONS: [&str; 6] = [
     "/api1/jobs?limit=50",
     "/api1/jobs?state=pending&limit=50",

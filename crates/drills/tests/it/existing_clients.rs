@@ -10,14 +10,14 @@ use crate::support::{PATIENCE, all_ended, start};
 
 /// A trio whose gateway forwards to the root of an API 2 that is down.
 async fn start_forwarding() -> Trio {
-    let mut trio = start(Plan { workers: 0, ..Plan::default() }).await;
-    let api2 = trio.api2().url().to_owned();
-    let config = trio.folder().join("destinations.toml");
-    std::fs::write(&config, format!("[destinations.orders]\nurl = \"{api2}\"\n")).unwrap();
-    trio.add_gateway_flags(&["--config", config.to_str().unwrap()]);
-    trio.gateway_process().kill();
-    trio.restart_gateway().await.unwrap();
-    trio.add_worker().await.unwrap();
+    let settings = "attempt_timeout = \"20s\"".to_owned();
+    let mut trio = start(Plan { destination_settings: settings, ..Plan::default() }).await;
+    let path = trio.folder().join("destinations.toml");
+    let simulating = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{simulating}[destinations.orders]\nurl = \"{}\"\n", trio.api2().url())).unwrap();
+    trio.gateway_process().hang_up();
+    let known = async || trio.gateway().destination("orders").await.ok();
+    assert!(wait::until(PATIENCE, known).await.is_some(), "{}", trio.gateway_process().log());
     trio
 }
 

@@ -61,6 +61,23 @@ pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+/// A job for [`api2`] with nothing special, due at [`BEGIN`].
+pub fn plain_job(id: u128, body: Bytes) -> NewJob {
+    NewJob {
+        id: JobId(Uuid::from_u128(id)),
+        destination: api2(),
+        request: Request { body, ..Request::default() },
+        idempotency: None,
+        run_at: BEGIN.wall,
+        expires_after: None,
+        priority: Priority::default(),
+        ordering_key: None,
+        max_attempts: None,
+        traceparent: None,
+        redriven_from: None,
+    }
+}
+
 pub fn key(scope: &str, key: &str, fingerprint: u8) -> IdempotencyKey {
     IdempotencyKey { scope: scope.to_owned(), key: key.to_owned(), fingerprint: [fingerprint; 32] }
 }
@@ -109,19 +126,8 @@ impl Rig {
     /// A job with an id of its own, and nothing special.
     pub fn job(&mut self) -> NewJob {
         self.jobs += 1;
-        NewJob {
-            id: JobId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + self.jobs)),
-            destination: api2(),
-            request: Request { body: Bytes::from(format!("body {}", self.jobs)), ..Request::default() },
-            idempotency: None,
-            run_at: self.now.wall,
-            expires_after: None,
-            priority: Priority::default(),
-            ordering_key: None,
-            max_attempts: None,
-            traceparent: None,
-            redriven_from: None,
-        }
+        let id = 0x0190_0000_0000_7000_8000_0000_0000_0000 + self.jobs;
+        NewJob { run_at: self.now.wall, ..plain_job(id, Bytes::from(format!("body {}", self.jobs))) }
     }
 
     pub fn job_of(&mut self, ordering_key: &str) -> NewJob {

@@ -173,8 +173,8 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER, api2};
-    use jobs_core::job::{Job, NewJob, Request};
+    use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER, plain_job};
+    use jobs_core::job::{Job, NewJob};
     use jobs_core::lease::LeaseKey;
     use jobs_core::outcome::{Class, Outcome};
     use jobs_core::store::{Enqueued, JobStore, Judge, Report, Settlement};
@@ -193,19 +193,7 @@ mod tests {
     }
 
     fn job(n: u128, bytes: usize) -> NewJob {
-        NewJob {
-            id: jobs_core::job::JobId(uuid::Uuid::from_u128(n)),
-            destination: api2(),
-            request: Request { body: Bytes::from(vec![b'x'; bytes]), ..Request::default() },
-            idempotency: None,
-            run_at: BEGIN.wall,
-            expires_after: None,
-            priority: Default::default(),
-            ordering_key: None,
-            max_attempts: None,
-            traceparent: None,
-            redriven_from: None,
-        }
+        plain_job(n, Bytes::from(vec![b'x'; bytes]))
     }
 
     async fn query(store: &SqliteStore, class: Of, sql: &'static str) -> i64 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::*;
+use crate::job::WorkerId;
 
 /// SplitMix64: the same drain every time.
 struct Random(u64);

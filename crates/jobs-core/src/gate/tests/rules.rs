@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::super::*;
+use crate::job::WorkerId;
 
 /// A gate with a clock and a numbered worker; jobs are numbers.
 struct Bench {
