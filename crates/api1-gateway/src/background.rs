@@ -3,6 +3,7 @@
 //!
 //! Every task ends with the shutdown; one that ends before takes the process down, see [`tasks::supervise`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,8 +46,10 @@ async fn goes_on(app: &App, pause: Duration) -> bool {
 }
 
 async fn sweep(app: Arc<App>) {
+    let mut cut_off = BTreeSet::new();
     while goes_on(&app, SWEEP_INTERVAL).await {
         app.try_to_persist_gates().await;
+        app.tell_of_cut_off(&mut cut_off);
         for _ in 0..SWEEPS_IN_A_ROW {
             match app.sweep().await {
                 Ok(0) => break,

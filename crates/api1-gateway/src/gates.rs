@@ -4,11 +4,11 @@
 //! anything is granted under it: until then the dispatcher grants its destination nothing. A write that failed is repeated by
 //! the sweeper, so a change can be late but not lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jobs_core::dispatch::Change;
+use jobs_core::dispatch::{Change, DestinationView};
 use jobs_core::gate::Transition;
-use jobs_core::job::{DestinationName, StateName};
+use jobs_core::job::{DestinationName, StateName, WorkerId};
 use jobs_core::store::StoreError;
 
 use crate::app::App;
@@ -39,6 +39,23 @@ impl App {
         if let Err(error) = self.persist_gates().await {
             log::warn!(error:% = error; "a gate's change could not be written, and nothing is granted under it; trying again");
         }
+    }
+
+    /// Tells which workers cannot reach a destination that others can. `told`: what was told before.
+    pub(crate) fn tell_of_cut_off(&self, told: &mut BTreeSet<(DestinationName, WorkerId)>) {
+        let views = self.dispatcher().views(self.clock.now());
+        let of = |view: &DestinationView| {
+            let name = view.name.clone();
+            view.cut_off.iter().map(move |worker| (name.clone(), *worker)).collect::<Vec<_>>()
+        };
+        let now: BTreeSet<_> = views.iter().flat_map(of).collect();
+        for (destination, worker) in now.difference(told) {
+            log::warn!(destination = destination.as_str(), worker:% = worker; "this worker cannot reach what others can: nothing is held for it");
+        }
+        for (destination, worker) in told.difference(&now) {
+            log::info!(destination = destination.as_str(), worker:% = worker; "this worker is not cut off any more, or not known to be");
+        }
+        *told = now;
     }
 
     async fn tell_of_change(&self, change: &Change) {

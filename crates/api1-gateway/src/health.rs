@@ -38,7 +38,7 @@ pub(crate) async fn problem(request: actix_web::HttpRequest) -> Result<HttpRespo
 
 pub(crate) async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let stats = app.store.stats().await?;
-    let views = app.dispatcher().views();
+    let views = app.dispatcher().views(app.clock.now());
     let mut text = String::new();
     write_metrics(&mut text, &stats, &views, &app).expect("writing to a String cannot fail");
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -82,7 +82,7 @@ macro_rules! conformance_suite {
                     released_jobs_go_before_others_of_their_priority,
                     fresh_jobs_go_before_a_backlog_as_many_as_their_share,
                     a_share_for_the_fresh_is_no_more_than_the_grant,
-                    fresh_is_only_what_was_never_tried_and_accepted_and_due_of_late,
+                    fresh_is_what_was_accepted_and_due_of_late_tried_or_not,
                     a_probe_goes_to_what_has_waited_longest_for_one,
                     a_probe_on_a_healthy_check_may_take_what_the_present_outage_made_wait,
                     no_more_is_claimed_than_granted,

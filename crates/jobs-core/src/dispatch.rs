@@ -79,6 +79,8 @@ pub struct DestinationView {
     /// How often it has recovered.
     pub epoch: u64,
     pub in_flight: u32,
+    /// Workers that cannot reach it of late, while others can: their networks' trouble, for which nobody is held.
+    pub cut_off: Vec<WorkerId>,
     pub last_error: Option<String>,
     /// When it was held because of failures.
     pub since: Option<Timestamp>,
@@ -168,7 +170,7 @@ impl Dispatcher {
         }
         let mut grants: Vec<Grant> = grants.into_values().collect();
         for grant in grants.iter_mut().filter(|grant| grant.kind == Kind::Regular) {
-            grant.fresh = self.desk(&grant.destination).fresh_of(grant.max);
+            self.desk(&grant.destination.clone()).reserve_for_fresh(grant, now.wall);
         }
         grants
     }
@@ -281,8 +283,8 @@ impl Dispatcher {
     }
 
     /// All destinations that are configured or have jobs, by name.
-    pub fn views(&self) -> Vec<DestinationView> {
-        self.desks.iter().map(|(name, desk)| desk.view(name)).collect()
+    pub fn views(&self, now: Now) -> Vec<DestinationView> {
+        self.desks.iter().map(|(name, desk)| desk.view(name, now)).collect()
     }
 
     fn hold(&mut self, name: &DestinationName, paused: bool, now: Now) -> bool {

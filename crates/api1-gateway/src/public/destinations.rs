@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::dispatch::{DestinationView, GateStateName};
-use jobs_core::job::DestinationName;
+use jobs_core::job::{DestinationName, WorkerId};
 use jobs_core::store::Stats;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
@@ -38,6 +38,8 @@ struct Shown {
     /// How often the destination has recovered from an outage.
     epoch: u64,
     in_flight: u32,
+    /// Workers that cannot reach it, while others can: nothing is held for that.
+    cut_off: Vec<WorkerId>,
     states: States,
     /// How long the oldest waiting job has been due; 0 if it is not due yet.
     oldest_due_age_ms: Option<u64>,
@@ -48,7 +50,7 @@ struct Shown {
 
 pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let views = app.dispatcher().views();
+    let views = app.dispatcher().views(app.clock.now());
     let stats = app.store.stats().await?;
     let mut destinations = Vec::with_capacity(views.len());
     for view in views {
@@ -101,7 +103,7 @@ fn unknown(name: &str) -> Problem {
 }
 
 async fn answer(app: &App, name: &str) -> Result<HttpResponse, Problem> {
-    let found = app.dispatcher().views().into_iter().find(|view| view.name.as_str() == name);
+    let found = app.dispatcher().views(app.clock.now()).into_iter().find(|view| view.name.as_str() == name);
     let view = found.ok_or_else(|| unknown(name))?;
     let stats = app.store.stats().await?;
     Ok(HttpResponse::Ok().json(shown(app, view, &stats).await?))
@@ -124,6 +126,7 @@ async fn shown(app: &App, view: DestinationView, stats: &Stats) -> Result<Shown,
         rate: view.rate,
         epoch: view.epoch,
         in_flight: view.in_flight,
+        cut_off: view.cut_off,
         states,
         oldest_due_age_ms: oldest_due.map(|due| millis(now.since(due))),
         last_error: view.last_error,

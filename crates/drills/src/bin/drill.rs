@@ -188,7 +188,7 @@ struct SimulateFlags {
     /// Instead, play the named scenarios, each with its bounds
     #[arg(long, conflicts_with_all = ["seed", "capacity"])]
     scenarios: bool,
-    /// Instead, drain backlogs into models of destinations, and tell how near to their capacity
+    /// Instead, drain backlogs into models of destinations and overload some, and tell how near to their capacity
     #[arg(long, conflicts_with = "seed")]
     capacity: bool,
     /// Print the report as JSON
@@ -265,7 +265,13 @@ fn play_seeds(flags: &SimulateFlags) -> anyhow::Result<ExitCode> {
     }
     if flags.capacity {
         let reports: Vec<_> = simulate::capacities().iter().map(simulate::Capacity::play).collect();
-        return show_all(&reports, reports.iter().all(|report| report.passed), flags.json);
+        let drained = reports.iter().all(|report| report.passed);
+        if flags.json {
+            return show_all(&reports, drained, true);
+        }
+        let overloads: Vec<_> = simulate::overloads().iter().map(simulate::Overload::play).collect();
+        show_all(&reports, drained, false)?;
+        return show_all(&overloads, drained && overloads.iter().all(|report| report.passed), false);
     }
     let report = match flags.seed {
         Some(seed) => simulate::trace(seed),

@@ -77,6 +77,7 @@ impl Brain {
                 destination_epoch: 0,
                 released_below: 0,
                 fresh: 0,
+                fresh_after: jobs_core::time::Timestamp::default(),
                 kind: Kind::Regular,
                 begun: Tick(1),
                 ok_begun: Tick::NEVER,
@@ -84,7 +85,7 @@ impl Brain {
             return Planned { grants: names.iter().map(grant).collect(), now, views: Vec::new(), step };
         }
         let mut grants = self.dispatcher().plan(worker, concurrency, max, now);
-        let views = self.views();
+        let views = self.views(now);
         if self.bug == Some(Bug::ReleasesNobody) {
             grants.iter_mut().for_each(|grant| grant.released_below = 0);
         }
@@ -146,8 +147,8 @@ impl Brain {
         self.dispatcher().wake_in(now)
     }
 
-    pub(super) fn views(&self) -> Vec<DestinationView> {
-        if self.timers.is_some() { Vec::new() } else { self.dispatcher().views() }
+    pub(super) fn views(&self, now: Now) -> Vec<DestinationView> {
+        if self.timers.is_some() { Vec::new() } else { self.dispatcher().views(now) }
     }
 
     /// Whose policies and evidence a settle is judged by.
@@ -167,7 +168,7 @@ impl Judge for BrainJudge<'_> {
             // Nothing is known of others, and nothing is charged.
             return (policy, Evidence { now: evidence.now, is_probe: true, ..Evidence::default() });
         }
-        let ok_at = |tick| Evidence { other_ok: tick, other_ok_same_worker: tick, ..evidence };
+        let ok_at = |tick| Evidence { other_ok: tick, ok_begun: tick, worker_ok: tick, ..evidence };
         let evidence = match self.brain.bug {
             Some(Bug::ChargesOutage) => Evidence { is_probe: false, ..ok_at(evidence.now) },
             Some(Bug::NeverCharges) => Evidence { others_fail: true, ..ok_at(Tick::NEVER) },

@@ -163,6 +163,7 @@ impl Rig {
             destination_epoch,
             released_below: destination_epoch,
             fresh: 0,
+            fresh_after: Timestamp::default(),
             kind: Kind::Regular,
             begun: Tick(2),
             ok_begun: Tick::NEVER,

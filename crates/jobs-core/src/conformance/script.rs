@@ -227,6 +227,7 @@ impl Script {
                 destination_epoch: self.epochs[index],
                 released_below: self.epochs[index] + u64::from(on_health && kind != Kind::Regular),
                 fresh: if self.dice.chance(60) { self.dice.below(4) as u32 } else { 0 },
+                fresh_after: self.now.wall.minus(Duration::from_secs(5)),
                 kind,
                 begun: Tick(self.tick),
                 ok_begun: Tick(self.dice.below(self.tick)),
@@ -343,15 +344,17 @@ impl Judge for ScriptJudge {
         let asked = self.asked.fetch_add(1, Ordering::SeqCst);
         let mut dice = Dice::new(self.seed.wrapping_add(asked));
         let mut earlier = || if dice.chance(50) { Tick::NEVER } else { Tick(dice.below(self.tick)) };
-        let (other_ok, other_ok_same_worker) = (earlier(), earlier());
+        let (other_ok, ok_begun, worker_ok) = (earlier(), earlier(), earlier());
         let evidence = Evidence {
             now: Tick(self.tick + asked),
             destination_epoch: self.epoch,
             other_ok,
-            other_ok_same_worker,
+            ok_begun,
+            worker_ok,
             others_fail: dice.chance(50),
             misconfigured: dice.chance(10),
             is_probe: dice.chance(20),
+            is_paced: dice.chance(20),
         };
         (self.policy(&job.destination), evidence)
     }

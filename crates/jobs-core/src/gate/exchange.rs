@@ -2,6 +2,7 @@
 
 use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::Outcome;
+use crate::time::Mono;
 
 /// What may be granted now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     pub begun: Tick,
+    /// When that was.
+    pub at: Mono,
     pub epoch: u64,
     /// In flight when it was granted, itself included.
     pub in_flight: u32,

@@ -133,7 +133,7 @@ impl State {
         while leases.len() < grant.max as usize {
             fresh &= leases.len() < grant.fresh as usize;
             let lane = self.shelf.lane(&grant.destination);
-            let first_fresh = lane.filter(|_| fresh).and_then(|lane| lane.first_fresh(now.wall));
+            let first_fresh = lane.filter(|_| fresh).and_then(|lane| lane.first_fresh(grant.fresh_after, now.wall));
             fresh = first_fresh.is_some();
             let first = |lane: &Lane| match grant.kind {
                 Kind::Regular => lane.first_due(grant.released_below, now.wall),

@@ -8,7 +8,7 @@ use crate::destination::HealthCheck;
 use crate::lifecycle::SettleResult;
 use crate::memory::State as Store;
 use crate::outcome::Class;
-use crate::store::{FRESH, Filter, Lease, Report, Settlement};
+use crate::store::{Filter, Lease, Report, Settlement};
 
 const EVENT: Duration = Duration::from_millis(1);
 
@@ -109,7 +109,7 @@ impl Gateway {
     }
 
     fn view(&self) -> DestinationView {
-        self.dispatcher().views().remove(0)
+        self.dispatcher().views(self.now).remove(0)
     }
 
     fn rows(&self) -> Vec<Job> {
@@ -357,7 +357,7 @@ fn what_was_paused_before_it_was_configured_is_paused_after_it() {
     assert!(gateway.dispatcher().pause(&name("b"), gateway.now));
     let settings = ["a", "b"].map(|text| (name(text), Arc::new(Destination::new(name(text), String::new()))));
     gateway.dispatcher().configure(settings.into(), gateway.now);
-    assert_eq!(gateway.dispatcher().views()[1].reason.as_deref(), Some("paused by hand"));
+    assert_eq!(gateway.dispatcher().views(gateway.now)[1].reason.as_deref(), Some("paused by hand"));
 }
 
 #[test]
