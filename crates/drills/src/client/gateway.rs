@@ -33,6 +33,8 @@ pub struct JobView {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AttemptView {
     pub number: u32,
+    /// That of its lease.
+    pub epoch: u64,
     /// When it was claimed.
     pub started_at: Timestamp,
     pub outcome: String,
