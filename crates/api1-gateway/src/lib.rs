@@ -1,6 +1,6 @@
 //! api1-gateway, the front door: accepts jobs, remembers them, hands them to workers, and shows what became of them.
 //!
-//! A request's trip, in reading order: [`server`] has all routes; `public` reads a request (`body`, `options`, `headers`) and
+//! A request's trip, in reading order: [`connection`] has deadlines, [`server`] all routes; `public` reads a request (`body`, `options`, `headers`) and
 //! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
 //! together what comes at the same moment, `gates` writes down who is held; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for;
 //! [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind
@@ -12,6 +12,7 @@ pub mod auth;
 mod background;
 pub mod body;
 pub mod config;
+pub mod connection;
 mod drain_rate;
 mod gates;
 mod gather;
