@@ -23,7 +23,9 @@ use crate::auth::Keys;
 use crate::body::Bounds;
 use crate::config::Config;
 use crate::drain_rate::DrainRates;
+use crate::events::Events;
 use crate::gather::Gatherer;
+use crate::history::History;
 use crate::problem::{Code, Problem};
 use crate::waiters::Waiters;
 
@@ -99,6 +101,10 @@ pub struct App {
     pub(crate) waiters: Waiters,
     pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
+    /// What charts show of the recent past.
+    pub(crate) history: History,
+    /// Tells whoever listens what happens.
+    pub(crate) events: Events,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -136,6 +142,8 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
+            history: History::default(),
+            events: Events::default(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),
