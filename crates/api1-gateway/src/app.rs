@@ -24,7 +24,9 @@ use crate::body::Bounds;
 use crate::config::Config;
 use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
+use crate::events::Events;
 use crate::gather::Gatherer;
+use crate::history::History;
 use crate::problem::{Code, Problem};
 use crate::waiters::Waiters;
 
@@ -109,6 +111,10 @@ pub struct App {
     pub(crate) waiters: Waiters,
     pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
+    /// What charts show of the recent past.
+    pub(crate) history: History,
+    /// Tells whoever listens what happens.
+    pub(crate) events: Events,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -146,6 +152,8 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
+            history: History::default(),
+            events: Events::default(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),

@@ -32,7 +32,7 @@ pub(crate) fn start(app: &Arc<App>) {
     tasks::supervise("sweeper", shutdown, sweep(Arc::clone(app)));
     tasks::supervise("purger", shutdown, purge(Arc::clone(app)));
     tasks::supervise("space guard", shutdown, guard_space(Arc::clone(app)));
-    tasks::supervise("drain rates", shutdown, measure(Arc::clone(app)));
+    tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
     tasks::supervise("store watch", shutdown, watch_store(Arc::clone(app)));
 }
 
@@ -103,6 +103,7 @@ async fn measure(app: Arc<App>) {
         let now = app.clock.now().mono;
         app.drain_rates.tick(now.since(last));
         last = now;
+        app.sample().await;
     }
 }
 

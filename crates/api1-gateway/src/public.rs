@@ -5,6 +5,7 @@ pub(crate) mod cancel;
 mod cursor;
 pub(crate) mod destinations;
 mod envelope;
+pub(crate) mod events;
 pub(crate) mod forward;
 pub(crate) mod jobs;
 pub(crate) mod list;

@@ -19,8 +19,8 @@ use crate::app::{App, Setup};
 use crate::connection::{self, Connection};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
-use crate::public::{backup, cancel, destinations, forward, jobs, list, process, read, redrive, stats};
-use crate::{background, health};
+use crate::public::{backup, cancel, destinations, events, forward, jobs, list, process, read, redrive, stats};
+use crate::{background, health, pages};
 
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
 /// it is they who close it, between requests.
@@ -58,6 +58,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(post("/api1/destinations/{name}/pause", destinations::pause))
         .service(post("/api1/destinations/{name}/resume", destinations::resume))
         .service(get("/api1/stats", stats::stats))
+        .service(get("/api1/events", events::events))
         .service(post("/api1/backup", backup::backup))
         .service(web::resource(["/forward/{destination}", "/forward/{destination}/{path:.*}"]).to(forward::forward))
         .service(post("/jobstore/v1/claim", claim))
@@ -68,6 +69,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(get("/metrics", health::metrics))
         .service(get("/problems", health::problems))
         .service(get("/problems/{code}", health::problem))
+        .configure(pages::routes)
         .default_service(web::to(nothing_here));
 }
 
@@ -143,7 +145,7 @@ fn http_server(listener: TcpListener, app: &Arc<App>) -> io::Result<Server> {
     Ok(builder.run())
 }
 
-fn get<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
+pub(crate) fn get<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
 where
     F: Handler<A>,
     A: FromRequest + 'static,
@@ -152,7 +154,7 @@ where
     only("GET, HEAD", web::resource(path).route(get_or_head().to(handler)))
 }
 
-fn post<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
+pub(crate) fn post<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
 where
     F: Handler<A>,
     A: FromRequest + 'static,
@@ -161,7 +163,7 @@ where
     only("POST", web::resource(path).route(web::post().to(handler)))
 }
 
-fn get_and_post<F, A, G, B>(path: &str, get: F, post: G) -> impl HttpServiceFactory + 'static
+pub(crate) fn get_and_post<F, A, G, B>(path: &str, get: F, post: G) -> impl HttpServiceFactory + 'static
 where
     F: Handler<A>,
     A: FromRequest + 'static,

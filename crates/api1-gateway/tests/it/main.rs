@@ -11,6 +11,7 @@ mod fake_store;
 mod forward;
 mod gates;
 mod hang_ups;
+mod pages;
 mod payloads;
 mod process;
 mod program;
