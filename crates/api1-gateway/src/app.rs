@@ -99,6 +99,8 @@ pub struct App {
     pub(crate) waiters: Waiters,
     pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
+    /// Tells the redriver that a mass redrive has been asked for, or changed.
+    pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -136,6 +138,7 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
+            redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),
