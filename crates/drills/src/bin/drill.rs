@@ -13,6 +13,7 @@ use drills::bench::{self, direct, noop, sink};
 use drills::crash;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
+use drills::proof::{Proof, tell};
 use drills::recover;
 use drills::report::Progress;
 use drills::scenario;
@@ -52,6 +53,8 @@ enum Command {
     Recover(RecoverFlags),
     /// Kill gateway and workers at random moments under load, and compare what every side saw
     Crash(CrashFlags),
+    #[command(flatten)]
+    Proof(Proof),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -222,6 +225,7 @@ fn main() -> ExitCode {
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
         Command::Crash(flags) => play_crashes(&flags),
+        Command::Proof(proof) => proof.play(),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -345,14 +349,4 @@ async fn play_crashes(flags: &CrashFlags) -> anyhow::Result<ExitCode> {
     let CrashFlags { kills, seed, json } = *flags;
     let report = crash::run(&programs, crash::Settings { kills, seed }, &mut Progress::new()).await?;
     tell(&report, report.passed, json)
-}
-
-/// Prints a report; the exit code says whether what the drill shows holds.
-fn tell(report: &(impl Serialize + Display), passed: bool, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-    } else {
-        println!("\n{report}");
-    }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
