@@ -10,7 +10,6 @@ use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
-use drills::crash;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
 use drills::proof::{Proof, tell};
@@ -51,8 +50,6 @@ enum Command {
     Overload(OverloadFlags),
     /// Toggle API 2 down and up many times: how soon is each recovery noticed?
     Recover(RecoverFlags),
-    /// Kill gateway and workers at random moments under load, and compare what every side saw
-    Crash(CrashFlags),
     #[command(flatten)]
     Proof(Proof),
     /// Measure speed and memory against references of the same run
@@ -168,19 +165,6 @@ struct RecoverFlags {
 }
 
 #[derive(Debug, Args)]
-struct CrashFlags {
-    /// Processes to kill
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    kills: u64,
-    /// Chooses victims, moments and payloads
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
 struct BenchFlags {
     /// Fewer and shorter rounds: a minute or two instead of a quarter of an hour
     #[arg(long)]
@@ -224,7 +208,6 @@ fn main() -> ExitCode {
         Command::Scenario(flags) => play_scenarios(&flags),
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
-        Command::Crash(flags) => play_crashes(&flags),
         Command::Proof(proof) => proof.play(),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
@@ -340,13 +323,5 @@ async fn play_recoveries(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
     let programs = Programs::build(Output::Shown)?;
     let RecoverFlags { times, seed, json } = *flags;
     let report = recover::run(&programs, recover::Settings { times, seed }, &mut Progress::new()).await?;
-    tell(&report, report.passed, json)
-}
-
-#[tokio::main]
-async fn play_crashes(flags: &CrashFlags) -> anyhow::Result<ExitCode> {
-    let programs = Programs::build(Output::Shown)?;
-    let CrashFlags { kills, seed, json } = *flags;
-    let report = crash::run(&programs, crash::Settings { kills, seed }, &mut Progress::new()).await?;
     tell(&report, report.passed, json)
 }
