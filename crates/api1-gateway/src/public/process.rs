@@ -51,6 +51,9 @@ async fn process(
     body::refuse_encoded(request)?;
     let content_type = body::content_type(request)?;
     let body = body::read(request, payload, app.limits.payload).await?;
+    if body.is_empty() {
+        return Err(Problem::new(Code::EmptyBody, "send a payload; /forward also keeps requests without one"));
+    }
     if content_type.is_some_and(body::is_json) {
         body::check_json(&body)?;
     }
@@ -171,7 +174,7 @@ async fn wait_for_end(
     match found {
         Some(found) if found.job.state.name().is_terminal() => answer(HttpResponse::Ok(), id, replayed)
             .insert_header(applied)
-            .json(JobView::whole(&found.job, &found.attempts)),
+            .json(JobView::whole(&found.job, &found.attempts, found.resolution.as_ref())),
         Some(found) => accepted(id, found.job.state.name(), listed, replayed),
         // Ended and purged while we waited, or not readable.
         None => accepted(id, state, listed, replayed),

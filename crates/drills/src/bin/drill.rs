@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
+use drills::hostile;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
 use drills::proof::{Proof, tell};
@@ -52,6 +53,8 @@ enum Command {
     Recover(RecoverFlags),
     #[command(flatten)]
     Proof(Proof),
+    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
+    Hostile(HostileFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -165,6 +168,19 @@ struct RecoverFlags {
 }
 
 #[derive(Debug, Args)]
+struct HostileFlags {
+    /// Far more of everything, and what good clients wait is judged: for a release build on a machine that does nothing else
+    #[arg(long)]
+    long: bool,
+    /// Chooses the malformed requests
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct BenchFlags {
     /// Fewer and shorter rounds: a minute or two instead of a quarter of an hour
     #[arg(long)]
@@ -209,6 +225,7 @@ fn main() -> ExitCode {
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
         Command::Proof(proof) => proof.play(),
+        Command::Hostile(flags) => play_hostile(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -324,4 +341,12 @@ async fn play_recoveries(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
     let RecoverFlags { times, seed, json } = *flags;
     let report = recover::run(&programs, recover::Settings { times, seed }, &mut Progress::new()).await?;
     tell(&report, report.passed, json)
+}
+
+#[tokio::main]
+async fn play_hostile(flags: &HostileFlags) -> anyhow::Result<ExitCode> {
+    let programs = Programs::build(Output::Shown)?;
+    let size = if flags.long { hostile::Size::LONG } else { hostile::Size::QUICK };
+    let report = hostile::run(&programs, size, flags.seed, &mut Progress::new()).await?;
+    tell(&report, report.passed, flags.json)
 }
