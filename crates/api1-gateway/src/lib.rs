@@ -3,7 +3,7 @@
 //! A request's trip, in reading order: [`server`] has all routes; `public` reads a request (`body`, `options`, `headers`) and
 //! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
 //! together what comes at the same moment, `gates` writes down who is held, `operators` does what operators ask and notes it, `redriver` redrives many jobs; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for;
-//! [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind
+//! [`problem`] is every error there is; `openapi` describes the whole. What a job may become is decided in [`jobs_core`], and remembered behind
 //! [`jobs_core::store::JobStore`].
 
 mod accept_rate;
@@ -18,6 +18,8 @@ mod gather;
 mod headers;
 mod health;
 mod jobstore;
+mod metrics;
+mod openapi;
 mod operators;
 mod options;
 pub mod problem;
@@ -31,3 +33,4 @@ mod to_the_end;
 mod verbs;
 mod view;
 mod waiters;
+mod watchdog;

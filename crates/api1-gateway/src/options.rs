@@ -9,6 +9,7 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use jobs_core::job::Priority;
 use jobs_core::process::duration;
 use jobs_core::time::Timestamp;
+use utoipa::IntoParams;
 
 use crate::problem::{Code, Problem};
 
@@ -23,6 +24,38 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Sent by our own workers; ignored, so that a gateway can be the destination of another.
 const IGNORED: [&str; 3] = ["job-attempt", "job-epoch", "job-id"];
+
+/// The headers, for the API's description; [`Options::from_headers`] reads them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described")]
+pub(crate) struct OptionHeaders {
+    /// Repeating the request makes no second job; with another body it is refused.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+    /// Not before then, such as `30s`; or `Job-Run-At`.
+    #[param(rename = "Job-Delay", pattern = "^[0-9]{1,4}(ms|s|m|h|d)$")]
+    delay: Option<String>,
+    #[param(rename = "Job-Run-At")]
+    run_at: Option<Timestamp>,
+    /// Dead if it is still waiting by then.
+    #[param(rename = "Job-Expires-After", pattern = "^[0-9]{1,4}(ms|s|m|h|d)$")]
+    expires_after: Option<String>,
+    /// 9 goes first.
+    #[param(rename = "Job-Priority", minimum = 0, maximum = 9)]
+    priority: Option<u8>,
+    /// Jobs of one key go one at a time, in the order of acceptance.
+    #[param(rename = "Job-Ordering-Key", min_length = 1, max_length = 255)]
+    ordering_key: Option<String>,
+    /// Charged attempts before it is dead.
+    #[param(rename = "Job-Max-Attempts", minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    /// W3C trace context, passed on.
+    traceparent: Option<String>,
+    /// `wait=10`: wait up to so many seconds for the outcome.
+    #[param(rename = "Prefer", pattern = "^wait=[0-9]$")]
+    prefer: Option<String>,
+}
 
 /// What was said of one job; the default is what holds where nothing was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -6,9 +6,11 @@ use jobs_core::job::{Attempt, DeadReason, DestinationName, Epoch, Job, JobId, Pr
 use jobs_core::steering::Resolution;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A job's JSON. Members without a value are `null`, so that a reader need not ask whether they are there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(crate) struct JobView<'a> {
     id: JobId,
     destination: &'a DestinationName,
@@ -35,7 +37,8 @@ pub(crate) struct JobView<'a> {
     resolved: Option<Option<&'a Resolution>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptView<'a> {
     number: u32,
     epoch: Epoch,

@@ -10,6 +10,8 @@ mod fake_store;
 mod forward;
 mod gates;
 mod hang_ups;
+mod metrics;
+mod openapi;
 mod operators;
 mod payloads;
 mod process;
