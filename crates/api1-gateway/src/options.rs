@@ -9,6 +9,7 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use jobs_core::job::Priority;
 use jobs_core::process::duration;
 use jobs_core::time::Timestamp;
+use jobs_core::trace;
 use utoipa::IntoParams;
 
 use crate::problem::{Code, Problem};
@@ -254,11 +255,7 @@ fn wait_preference(value: &HeaderValue) -> Result<Option<Duration>, Problem> {
 
 /// A W3C trace context; one that is not well formed starts no trace, as its standard says.
 fn traceparent(value: &HeaderValue) -> Option<String> {
-    let text = value.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let lengths_fit = parts.iter().map(|part| part.len()).eq([2, 32, 16, 2]);
-    let hex = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (lengths_fit && parts.iter().all(hex) && parts[0] != "ff").then(|| text.to_owned())
+    value.to_str().ok().filter(|text| trace::is_traceparent(text)).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -28,4 +28,5 @@ pub mod retry;
 pub mod steering;
 pub mod store;
 pub mod time;
+pub mod trace;
 pub mod watchdog;

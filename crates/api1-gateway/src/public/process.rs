@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use jobs_core::job::{DestinationName, IdempotencyKey, JobId, NewJob, Request, StateName};
 use jobs_core::process::clock;
@@ -102,12 +102,17 @@ pub(super) async fn accept(
 ) -> Result<HttpResponse, Problem> {
     let wait = options.wait;
     let job = new_job(app, scope, listed, content, options);
+    let traceparent = job.traceparent.clone();
     let answer = app.enqueue_one(job).await?;
     let (id, state, replayed) = outcome(Some(answer), "Idempotency-Key")?;
-    match wait {
-        Some(patience) => Ok(wait_for_end(app, id, state, listed, replayed, patience).await),
-        None => Ok(accepted(id, state, listed, replayed)),
+    let mut answer = match wait {
+        Some(patience) => wait_for_end(app, id, state, listed, replayed, patience).await,
+        None => accepted(id, state, listed, replayed),
+    };
+    if let Some(value) = traceparent.and_then(|text| HeaderValue::try_from(text).ok()) {
+        answer.headers_mut().insert(HeaderName::from_static("traceparent"), value);
     }
+    Ok(answer)
 }
 
 /// A job of `content`, with an id of its own. `scope`: whose idempotency keys these are.

@@ -22,4 +22,5 @@ mod steering;
 mod store;
 mod store_trouble;
 mod support;
+mod tracing;
 mod workers;

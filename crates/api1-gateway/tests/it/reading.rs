@@ -36,6 +36,7 @@ async fn a_job_is_shown_with_its_attempts() {
             "resolved",
             "run_at",
             "state",
+            "trace_id",
             "updated_at"
         ]
     );
@@ -52,6 +53,7 @@ async fn a_job_is_shown_with_its_attempts() {
             "outcome",
             "response_excerpt",
             "retry_delay_ms",
+            "span_id",
             "started_at",
             "status",
             "worker"
