@@ -51,6 +51,12 @@ pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
+/// A page's length: from 1 to `most`.
+pub(crate) fn limit(value: &str, most: u32) -> Result<u32, Problem> {
+    let count = value.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| Problem::with(Code::BadQuery, "limit", format_args!("{value:?} is not from 1 to {most}")))
+}
+
 pub(crate) fn unknown(name: String) -> Problem {
     Problem::with(Code::BadQuery, name, "there is no such parameter here")
 }

@@ -10,9 +10,10 @@ use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
-use drills::crash;
+use drills::hostile;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
+use drills::proof::{Proof, tell};
 use drills::recover;
 use drills::report::Progress;
 use drills::scenario;
@@ -51,8 +52,10 @@ enum Command {
     Overload(OverloadFlags),
     /// Toggle API 2 down and up many times: how soon is each recovery noticed?
     Recover(RecoverFlags),
-    /// Kill gateway and workers at random moments under load, and compare what every side saw
-    Crash(CrashFlags),
+    #[command(flatten)]
+    Proof(Proof),
+    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
+    Hostile(HostileFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -169,11 +172,11 @@ struct RecoverFlags {
 }
 
 #[derive(Debug, Args)]
-struct CrashFlags {
-    /// Processes to kill
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    kills: u64,
-    /// Chooses victims, moments and payloads
+struct HostileFlags {
+    /// Far more of everything, and what good clients wait is judged: for a release build on a machine that does nothing else
+    #[arg(long)]
+    long: bool,
+    /// Chooses the malformed requests
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Print the report as JSON
@@ -225,7 +228,8 @@ fn main() -> ExitCode {
         Command::Scenario(flags) => play_scenarios(&flags),
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
-        Command::Crash(flags) => play_crashes(&flags),
+        Command::Proof(proof) => proof.play(),
+        Command::Hostile(flags) => play_hostile(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -344,19 +348,9 @@ async fn play_recoveries(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
 }
 
 #[tokio::main]
-async fn play_crashes(flags: &CrashFlags) -> anyhow::Result<ExitCode> {
+async fn play_hostile(flags: &HostileFlags) -> anyhow::Result<ExitCode> {
     let programs = Programs::build(Output::Shown)?;
-    let CrashFlags { kills, seed, json } = *flags;
-    let report = crash::run(&programs, crash::Settings { kills, seed }, &mut Progress::new()).await?;
-    tell(&report, report.passed, json)
-}
-
-/// Prints a report; the exit code says whether what the drill shows holds.
-fn tell(report: &(impl Serialize + Display), passed: bool, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-    } else {
-        println!("\n{report}");
-    }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let size = if flags.long { hostile::Size::LONG } else { hostile::Size::QUICK };
+    let report = hostile::run(&programs, size, flags.seed, &mut Progress::new()).await?;
+    tell(&report, report.passed, flags.json)
 }
