@@ -3,7 +3,7 @@
 //! [`trio`] starts and breaks the programs; [`client`] talks to them as anybody would; [`ledger`] is what a client knows of its own
 //! requests, and [`steady`] makes them at a pace; [`invariants`] compares what the observers saw, and is pure; [`figure`] holds what
 //! was measured beside its goal, [`chart`] draws it, [`report`] shows how a drill goes. Each drill is a file of its own: [`outage`],
-//! [`scenario`], [`overload`], [`recover`], [`bench`]; those of no loss are [`crash`] and [`hostile`]; they post as [`mixed`] does, and
+//! [`scenario`], [`overload`], [`recover`], [`bench`]; those of no loss are [`crash`], [`hostile`] and [`partition`]; they post as [`mixed`] does, and
 //! [`verdict`] compares the observers; [`simulate`] plays the rules without the programs; [`up`] starts the three for
 //! a person to play with. Tests across services are in `tests/it`.
 
@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod mixed;
 pub mod outage;
 pub mod overload;
+pub mod partition;
 mod percentile;
 pub mod recover;
 pub mod report;
