@@ -22,8 +22,11 @@ use crate::accept_rate::AcceptRate;
 use crate::auth::Keys;
 use crate::body::Bounds;
 use crate::config::Config;
+use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
+use crate::events::Events;
 use crate::gather::Gatherer;
+use crate::history::History;
 use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 use crate::waiters::Waiters;
@@ -47,6 +50,7 @@ impl From<&Config> for Setup {
             keys: Keys::new(&config.client_keys, &config.worker_tokens, &config.operator_keys),
             limits: Limits {
                 payload: Bounds { max_bytes: config.max_body, ..usual.payload },
+                connection: usual.connection,
                 min_free: config.min_free,
                 grace: config.grace,
                 retention: config.retention,
@@ -63,6 +67,8 @@ impl From<&Config> for Setup {
 pub struct Limits {
     /// Of one payload.
     pub payload: Bounds,
+    /// Of a client's connection.
+    pub connection: Deadlines,
     /// Bytes free on the store's disk below which nothing more is accepted; `None`: a bound of the gateway's own.
     pub min_free: Option<u64>,
     /// How long requests in progress may take to end once the process was told to.
@@ -80,6 +86,12 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             payload: Bounds { max_bytes: 1024 * 1024, deadline: Duration::from_secs(30) },
+            connection: Deadlines {
+                head: Duration::from_secs(10),
+                // A little longer than the server keeps a silent connection, which is its own business.
+                idle: Duration::from_secs(90),
+                unread: Duration::from_secs(30),
+            },
             min_free: None,
             grace: Duration::from_secs(25),
             retention: Retention::default(),
@@ -107,6 +119,10 @@ pub struct App {
     pub(crate) drain_rates: DrainRates,
     pub(crate) metrics: Metrics,
     pub(crate) watchdog: Watchdog,
+    /// What charts show of the recent past.
+    pub(crate) history: History,
+    /// Tells whoever listens what happens.
+    pub(crate) events: Events,
     /// Tells the redriver that a mass redrive has been asked for, or changed.
     pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
@@ -148,6 +164,8 @@ impl App {
             drain_rates: DrainRates::default(),
             metrics: Metrics::new(),
             watchdog: Watchdog::default(),
+            history: History::default(),
+            events: Events::default(),
             redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),

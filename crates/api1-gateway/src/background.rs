@@ -34,8 +34,8 @@ pub(crate) fn start(app: &Arc<App>) {
     tasks::supervise("purger", shutdown, purge(Arc::clone(app)));
     tasks::supervise("space guard", shutdown, guard_space(Arc::clone(app)));
     tasks::supervise("watchdog", shutdown, watchdog::watch(Arc::clone(app)));
+    tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
     tasks::supervise("redriver", shutdown, redriver::run(Arc::clone(app)));
-    tasks::supervise("drain rates", shutdown, measure(Arc::clone(app)));
     tasks::supervise("store watch", shutdown, watch_store(Arc::clone(app)));
 }
 
@@ -106,6 +106,7 @@ async fn measure(app: Arc<App>) {
         let now = app.clock.now().mono;
         app.drain_rates.tick(now.since(last));
         last = now;
+        app.sample().await;
     }
 }
 

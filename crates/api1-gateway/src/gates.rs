@@ -42,6 +42,7 @@ impl App {
     }
 
     async fn tell_of_change(&self, change: &Change) {
+        self.gate_changed(&change.destination);
         let destination = change.destination.as_str();
         let reason = change.record.open.as_ref().map(|(_, reason)| reason.as_str());
         match (change.transition, reason) {

@@ -33,6 +33,7 @@ pub enum Code {
     BadJobId,
     Unauthenticated,
     Forbidden,
+    CrossSite,
     NoSuchRoute,
     UnknownDestination,
     UnknownJob,
@@ -55,6 +56,7 @@ pub enum Code {
     StoreDown,
     StoreBusy,
     NoSpace,
+    TooManyListeners,
     Draining,
 }
 
@@ -82,7 +84,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 36] = [
+pub const TABLE: [Row; 38] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -96,6 +98,7 @@ pub const TABLE: [Row; 36] = [
     row(Code::BadJobId, "bad_job_id", 400, "a job id is a UUID"),
     row(Code::Unauthenticated, "unauthenticated", 401, "a valid key is needed"),
     row(Code::Forbidden, "forbidden", 403, "this key may not do that"),
+    row(Code::CrossSite, "cross_site", 403, "a page's form must be sent from that page"),
     row(Code::NoSuchRoute, "no_such_route", 404, "there is nothing at this address"),
     row(Code::UnknownDestination, "unknown_destination", 404, "there is no such destination"),
     row(Code::UnknownJob, "unknown_job", 404, "there is no such job, or it was purged"),
@@ -118,6 +121,7 @@ pub const TABLE: [Row; 36] = [
     later(Code::StoreDown, "store_down", "the store has failed: ask again with the same idempotency key", 2),
     later(Code::StoreBusy, "store_busy", "the store has more to do than it can answer for: nothing was changed", 1),
     later(Code::NoSpace, "no_space", "too little disk space is left to accept more jobs", 5),
+    later(Code::TooManyListeners, "too_many_listeners", "as many listen to events as this gateway serves", 10),
     later(Code::Draining, "draining", "this gateway is shutting down", 1),
 ];
 
@@ -184,6 +188,10 @@ impl Problem {
 
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// The answer with one more member: what became of each item of a batch.

@@ -96,14 +96,13 @@ impl App {
             let answers = app.store.settle(worker, settlements, app.judge(), app.clock.now()).await;
             drop(settling);
             let answers = answers?;
-            app.dispatcher().settled(&answers, app.clock.now());
-            for answer in &answers {
-                if let SettleAnswer::Known { job, attempt: Some(attempt), .. } = answer {
-                    app.metrics.attempted(&job.destination, attempt);
-                }
-            }
+            let now = app.clock.now();
+            app.dispatcher().settled(&answers, now);
+            app.history.settled(&answers, now.wall);
+            app.metrics.settled(&answers);
             app.try_to_persist_gates().await;
             app.work.notify_waiters();
+            app.tell_of_settles(&answers);
             app.tell_of_ends(answers.iter().filter_map(|answer| match answer {
                 // Not again for a job that had ended before.
                 SettleAnswer::Known { job, attempt, ended, .. } if attempt.is_some() || ended.is_some() => Some(job),
@@ -160,7 +159,9 @@ impl App {
         if count > 0 {
             self.dispatcher().swept(&swept, self.clock.now());
             self.work.notify_waiters();
-            self.tell_of_ends(swept.lapsed.iter().map(|(_, _, job)| job).chain(&swept.expired));
+            let changed = || swept.lapsed.iter().map(|(_, _, job)| job).chain(&swept.expired);
+            changed().for_each(|job| self.events.job_changed(job));
+            self.tell_of_ends(changed());
         }
         Ok(count)
     }
@@ -169,6 +170,7 @@ impl App {
         if let Some(job) = job {
             self.dispatcher().job_changed(job);
             self.work.notify_waiters();
+            self.events.job_changed(job);
             self.tell_of_ends(std::iter::once(job));
         }
     }

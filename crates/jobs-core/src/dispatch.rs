@@ -79,6 +79,8 @@ pub struct DestinationView {
     /// How often it has recovered.
     pub epoch: u64,
     pub in_flight: u32,
+    /// Oks a second before its latest outage, or of late: what it can be expected to take. 0 if unknown.
+    pub goodput: f64,
     pub last_error: Option<String>,
     /// When it was held because of failures.
     pub since: Option<Timestamp>,

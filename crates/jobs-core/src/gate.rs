@@ -120,7 +120,7 @@ impl Gate {
             open,
             misconfigured: self.is_misconfigured(),
             hold_until: self.hold_until.map(|until| now.wall.plus(until.since(now.mono))),
-            goodput: self.goodput.unwrap_or_else(|| self.dials.goodput()),
+            goodput: self.expected_goodput(),
             paused: self.paused,
         }
     }
@@ -172,6 +172,11 @@ impl Gate {
     /// Oks per second of late.
     pub fn goodput(&self) -> f64 {
         self.dials.goodput()
+    }
+
+    /// Oks per second before the latest outage, or of late if there was none: what a drain can be expected to reach.
+    pub fn expected_goodput(&self) -> f64 {
+        self.goodput.unwrap_or_else(|| self.dials.goodput())
     }
 
     pub fn in_flight(&self) -> u32 {

@@ -84,6 +84,9 @@ async fn process(
     body::refuse_encoded(request)?;
     let content_type = body::content_type(request)?;
     let body = body::read(request, payload, app.limits.payload).await?;
+    if body.is_empty() {
+        return Err(Problem::new(Code::EmptyBody, "send a payload; /forward also keeps requests without one"));
+    }
     if content_type.is_some_and(body::is_json) {
         body::check_json(&body)?;
     }

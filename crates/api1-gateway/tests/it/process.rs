@@ -85,6 +85,8 @@ async fn what_is_not_json_is_refused_where_it_says_it_is() {
             problem(request, 400, code).await;
         }
     }
+    problem(gateway.post("/api1/process"), 400, "empty_body").await;
+    problem(gateway.post("/api1/process/other").header("content-type", "text/plain"), 400, "empty_body").await;
     let request = gateway.process("{}").header("content-encoding", "gzip");
     problem(request, 415, "unsupported_media_type").await;
     assert_eq!(answer(gateway.get("/api1/stats"), 200).await["accepted"], 0);

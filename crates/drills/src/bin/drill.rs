@@ -10,8 +10,10 @@ use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
+use drills::hostile;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
+use drills::proof::{Proof, tell};
 use drills::recover;
 use drills::report::Progress;
 use drills::scenario;
@@ -49,6 +51,10 @@ enum Command {
     Overload(OverloadFlags),
     /// Toggle API 2 down and up many times: how soon is each recovery noticed?
     Recover(RecoverFlags),
+    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
+    Hostile(HostileFlags),
+    #[command(flatten)]
+    Proof(Proof),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -162,6 +168,19 @@ struct RecoverFlags {
 }
 
 #[derive(Debug, Args)]
+struct HostileFlags {
+    /// Far more of everything, and what good clients wait is judged: for a release build on a machine that does nothing else
+    #[arg(long)]
+    long: bool,
+    /// Chooses the malformed requests
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct BenchFlags {
     /// Fewer and shorter rounds: a minute or two instead of a quarter of an hour
     #[arg(long)]
@@ -205,6 +224,8 @@ fn main() -> ExitCode {
         Command::Scenario(flags) => play_scenarios(&flags),
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
+        Command::Hostile(flags) => play_hostile(&flags),
+        Command::Proof(proof) => proof.play(),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -322,12 +343,10 @@ async fn play_recoveries(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
     tell(&report, report.passed, json)
 }
 
-/// Prints a report; the exit code says whether what the drill shows holds.
-fn tell(report: &(impl Serialize + Display), passed: bool, json: bool) -> anyhow::Result<ExitCode> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-    } else {
-        println!("\n{report}");
-    }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+#[tokio::main]
+async fn play_hostile(flags: &HostileFlags) -> anyhow::Result<ExitCode> {
+    let programs = Programs::build(Output::Shown)?;
+    let size = if flags.long { hostile::Size::LONG } else { hostile::Size::QUICK };
+    let report = hostile::run(&programs, size, flags.seed, &mut Progress::new()).await?;
+    tell(&report, report.passed, flags.json)
 }

@@ -33,6 +33,8 @@ pub struct JobView {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct AttemptView {
     pub number: u32,
+    /// That of its lease.
+    pub epoch: u64,
     /// When it was claimed.
     pub started_at: Timestamp,
     pub outcome: String,
@@ -123,6 +125,19 @@ impl Gateway {
         let request = self.http.request(Method::POST, format!("{}/api1/process/{destination}", self.url));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         Answer::to(request.header("content-type", "application/json").body(body.to_owned())).await
+    }
+
+    /// `POST /api1/jobs` with up to a thousand envelopes; answers how many of them were accepted.
+    ///
+    /// # Errors
+    /// [`CallError`] when not all of them were.
+    pub async fn post_batch(&self, envelopes: &[serde_json::Value]) -> Result<u64, CallError> {
+        let answer =
+            Answer::to(self.http.request(Method::POST, format!("{}/api1/jobs", self.url)).json(envelopes)).await?;
+        if answer.status != 202 {
+            return Err(CallError::Status { url: answer.url, status: answer.status, body: answer.body });
+        }
+        Ok(answer.json::<serde_json::Value>()?["results"].as_array().map_or(0, |results| results.len() as u64))
     }
 
     /// A job; `None` where the gateway knows none of that id.

@@ -45,6 +45,21 @@ impl Process {
         arguments: &[String],
         folder: &Path,
     ) -> Result<Self, TrioError> {
+        Self::start_with(programs, package, name, arguments, folder, &[])
+    }
+
+    /// As [`Process::start`], with variables of its own.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_with(
+        programs: &Programs,
+        package: &str,
+        name: &str,
+        arguments: &[String],
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Result<Self, TrioError> {
         let path = folder.join(format!("{name}.log"));
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|source| TrioError::io("open a log file", source))?;
@@ -55,7 +70,7 @@ impl Process {
                 command.env_remove(variable);
             }
         }
-        command.args(arguments).current_dir(folder);
+        command.args(arguments).current_dir(folder).envs(variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
         let child = command.spawn().map_err(|source| TrioError::io("start a program", source))?;
         Ok(Process { name: name.to_owned(), child, log: path, log_from })

@@ -375,6 +375,7 @@ impl Desk {
             rate: self.gate.rate(),
             epoch: self.gate.epoch(),
             in_flight: self.leases.in_flight(),
+            goodput: self.gate.expected_goodput(),
             last_error: self.last_error.clone(),
             since,
         }

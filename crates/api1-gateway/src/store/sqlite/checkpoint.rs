@@ -17,6 +17,7 @@ use rusqlite::{Connection, MAIN_DB, Result};
 use super::error::{Fate, is_busy};
 use super::operation::Cost;
 use super::readers::Readers;
+use super::space::Disk;
 
 /// No log is ever larger: with `--min-free` it bounds what the store takes of the disk beside the database.
 pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
@@ -27,6 +28,9 @@ const PASSIVE_FROM: u64 = 16 * 1024 * 1024;
 const RESTART_FROM: u64 = 32 * 1024 * 1024;
 /// Readers are made to leave.
 const INTERRUPT_FROM: u64 = 48 * 1024 * 1024;
+/// A log of more than one part in so many of the disk's free space is begun anew, however small it is: copying it back may make the
+/// database larger by as much, and a log that is begun anew is written over what it has and takes no more of the disk.
+const FREE_PER_LOG: u64 = 4;
 /// Between two attempts the log grows by this, so that a reader that stays costs no sync per commit.
 const RESTART_STEP: u64 = 1024 * 1024;
 /// How long readers that were interrupted are waited for when there is no room left. Their step is far shorter.
@@ -126,13 +130,19 @@ pub(super) fn truncate(conn: &Connection, meter: &Meter) -> Result<()> {
 pub(super) struct Checkpoints {
     meter: Arc<Meter>,
     readers: Arc<Readers>,
+    disk: Disk,
     /// The size of the log at the last attempt since it began.
     attempted_at: u64,
 }
 
 impl Checkpoints {
-    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>) -> Self {
-        Checkpoints { meter, readers, attempted_at: 0 }
+    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>, disk: Disk) -> Self {
+        Checkpoints { meter, readers, disk, attempted_at: 0 }
+    }
+
+    /// A durable commit of so many operations took so long.
+    pub(super) fn committed(&self, operations: usize, took: Duration) {
+        self.meter.committed(operations, took);
     }
 
     /// Bytes that the log may still grow by.
@@ -146,7 +156,7 @@ impl Checkpoints {
         if size < self.attempted_at {
             self.attempted_at = 0;
         }
-        let (mode, step) = if size < RESTART_FROM {
+        let (mode, step) = if size < RESTART_FROM && !self.is_scarce(size) {
             (CheckpointMode::PASSIVE, PASSIVE_FROM)
         } else {
             (CheckpointMode::RESTART, RESTART_STEP)
@@ -159,6 +169,21 @@ impl Checkpoints {
             self.readers.interrupt();
         }
         run(conn, &self.meter, mode).map(drop)
+    }
+
+    /// Whether the disk has too little room beside a log of `size`. Where it does not tell, it is taken to have enough.
+    fn is_scarce(&self, size: u64) -> bool {
+        size >= RESTART_STEP && self.disk.free_bytes().is_ok_and(|free| free < FREE_PER_LOG * size)
+    }
+
+    /// The disk is full: begins the log anew if that can be done, so that what has room in it can still be written.
+    pub(super) fn relieve(&self, conn: &Connection) -> Result<()> {
+        if self.meter.log_bytes() > 0 { run(conn, &self.meter, CheckpointMode::RESTART).map(drop) } else { Ok(()) }
+    }
+
+    /// At a clean close.
+    pub(super) fn truncate(&self, conn: &Connection) -> Result<()> {
+        truncate(conn, &self.meter)
     }
 
     /// There is no room left for what is to be written: begins the log anew. Answers whether that could be done.

@@ -1,0 +1,58 @@
+//! What every page has: its title, the way to the others, who looks, and what the last action came to.
+
+use actix_web::HttpRequest;
+use jobs_core::job::StateName;
+use jobs_core::store::Stats;
+
+use super::assets;
+use super::viewer::Viewer;
+use super::words::{Moment, count};
+use crate::app::App;
+use crate::query;
+
+/// What a form's action came to, by the word that the address of the page after it carries: no text from an address is shown.
+const SAID: [(&str, &str); 2] = [
+    ("paused", "Paused. Its jobs are accepted and held; nothing is sent until you resume it."),
+    ("resumed", "Resumed. It opens up carefully, as after an outage."),
+];
+
+/// The frame around a page.
+pub(super) struct Shell {
+    pub(super) title: String,
+    /// Which entry of the menu is this one.
+    pub(super) section: &'static str,
+    pub(super) version: &'static str,
+    pub(super) now: Moment,
+    /// How many dead jobs there are, if any.
+    pub(super) dead: Option<String>,
+    pub(super) viewer: Viewer,
+    pub(super) notice: Option<&'static str>,
+}
+
+impl Shell {
+    pub(super) fn new(
+        app: &App,
+        request: &HttpRequest,
+        viewer: Viewer,
+        stats: &Stats,
+        (section, title): (&'static str, String),
+    ) -> Self {
+        let now = app.clock.now().wall;
+        let dead = stats.in_state(StateName::Dead);
+        Shell {
+            title,
+            section,
+            version: &assets::VERSION,
+            now: Moment::new(now, now),
+            dead: (dead > 0).then(|| count(dead)),
+            viewer,
+            notice: notice(request),
+        }
+    }
+}
+
+fn notice(request: &HttpRequest) -> Option<&'static str> {
+    let pairs = query::pairs(request).ok()?;
+    let (_, said) = pairs.iter().find(|(name, _)| name == "said")?;
+    SAID.iter().find(|(word, _)| word == said).map(|(_, text)| *text)
+}
