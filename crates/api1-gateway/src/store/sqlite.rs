@@ -98,6 +98,7 @@ impl SqliteStore {
         schema::migrate(&conn, now.wall)?;
         let start = known::take_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
         checkpoint::truncate(&conn, &meter)?;
+        open::sync_folder(&path)?;
         let known = Known::load(&conn, start, now.mono)?;
         let queue = Arc::new(Queue::new());
         let readers = Arc::new(Readers::open(&path, Arc::clone(&queue))?);

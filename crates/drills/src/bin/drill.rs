@@ -51,10 +51,10 @@ enum Command {
     Overload(OverloadFlags),
     /// Toggle API 2 down and up many times: how soon is each recovery noticed?
     Recover(RecoverFlags),
-    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
-    Hostile(HostileFlags),
     #[command(flatten)]
     Proof(Proof),
+    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
+    Hostile(HostileFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -224,8 +224,8 @@ fn main() -> ExitCode {
         Command::Scenario(flags) => play_scenarios(&flags),
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
-        Command::Hostile(flags) => play_hostile(&flags),
         Command::Proof(proof) => proof.play(),
+        Command::Hostile(flags) => play_hostile(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),

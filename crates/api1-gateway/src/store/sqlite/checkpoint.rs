@@ -156,24 +156,14 @@ impl Checkpoints {
         if size < self.attempted_at {
             self.attempted_at = 0;
         }
-        let (mode, step) = if size < RESTART_FROM && !self.is_scarce(size) {
-            (CheckpointMode::PASSIVE, PASSIVE_FROM)
-        } else {
-            (CheckpointMode::RESTART, RESTART_STEP)
-        };
-        if size < self.attempted_at + step {
-            return Ok(());
-        }
+        // Where the disk does not tell, it is taken to have enough.
+        let free = || self.disk.free_bytes().unwrap_or(u64::MAX);
+        let Some(mode) = due(size, self.attempted_at, free) else { return Ok(()) };
         self.attempted_at = size;
         if size >= INTERRUPT_FROM {
             self.readers.interrupt();
         }
         run(conn, &self.meter, mode).map(drop)
-    }
-
-    /// Whether the disk has too little room beside a log of `size`. Where it does not tell, it is taken to have enough.
-    fn is_scarce(&self, size: u64) -> bool {
-        size >= RESTART_STEP && self.disk.free_bytes().is_ok_and(|free| free < FREE_PER_LOG * size)
     }
 
     /// The disk is full: begins the log anew if that can be done, so that what has room in it can still be written.
@@ -200,6 +190,17 @@ impl Checkpoints {
     }
 }
 
+/// Which checkpoint is due, if one is, with a log of `size` that was `attempted_at` at the last one. `free`: bytes left on the disk.
+fn due(size: u64, attempted_at: u64, free: impl FnOnce() -> u64) -> Option<CheckpointMode> {
+    if size < attempted_at + RESTART_STEP {
+        return None;
+    }
+    if size >= RESTART_FROM || free() < FREE_PER_LOG * size {
+        return Some(CheckpointMode::RESTART);
+    }
+    (size >= attempted_at + PASSIVE_FROM).then_some(CheckpointMode::PASSIVE)
+}
+
 /// Answers whether it did all it was to do. `PASSIVE` never waits, and the others are told not to: the writer has work.
 fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
     let restarts = matches!(mode, CheckpointMode::RESTART | CheckpointMode::TRUNCATE);
@@ -220,5 +221,30 @@ fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
             }
             Fate::Unknown => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn with_room_on_the_disk_a_log_is_copied_back_now_and_then_and_begun_anew_when_it_is_large() {
+        let due = |size, attempted_at| due(size * MIB, attempted_at * MIB, || u64::MAX);
+        assert!(due(15, 0).is_none());
+        assert!(matches!(due(16, 0), Some(CheckpointMode::PASSIVE)));
+        assert!(due(17, 16).is_none());
+        assert!(matches!(due(32, 16), Some(CheckpointMode::RESTART)));
+        assert!(due(32, 32).is_none() && matches!(due(33, 32), Some(CheckpointMode::RESTART)));
+    }
+
+    #[test]
+    fn on_a_disk_that_fills_a_log_is_begun_anew_before_it_takes_the_room_that_copying_it_back_needs() {
+        let due = |size, free| due(size * MIB, 0, || free * MIB);
+        assert!(due(2, 8).is_none());
+        assert!(matches!(due(2, 7), Some(CheckpointMode::RESTART)));
+        assert!(matches!(due(1, 0), Some(CheckpointMode::RESTART)));
     }
 }
