@@ -117,12 +117,12 @@ pub struct App {
     pub(crate) waiters: Waiters,
     pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
+    pub(crate) metrics: Metrics,
+    pub(crate) watchdog: Watchdog,
     /// What charts show of the recent past.
     pub(crate) history: History,
     /// Tells whoever listens what happens.
     pub(crate) events: Events,
-    pub(crate) metrics: Metrics,
-    pub(crate) watchdog: Watchdog,
     /// Tells the redriver that a mass redrive has been asked for, or changed.
     pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
@@ -162,10 +162,10 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
-            history: History::default(),
-            events: Events::default(),
             metrics: Metrics::new(),
             watchdog: Watchdog::default(),
+            history: History::default(),
+            events: Events::default(),
             redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),

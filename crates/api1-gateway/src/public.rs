@@ -8,6 +8,7 @@ pub(crate) mod destinations;
 mod envelope;
 pub(crate) mod events;
 pub(crate) mod forward;
+pub(crate) mod job_events;
 pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod process;
