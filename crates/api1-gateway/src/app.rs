@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::accept_rate::AcceptRate;
 use crate::auth::Keys;
 use crate::body::Bounds;
+use crate::bulk::Bulk;
 use crate::config::Config;
 use crate::drain_rate::DrainRates;
 use crate::events::Events;
@@ -105,6 +106,8 @@ pub struct App {
     pub(crate) history: History,
     /// Tells whoever listens what happens.
     pub(crate) events: Events,
+    /// Verbs that are being done to many jobs.
+    pub(crate) bulk: Bulk,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -144,6 +147,7 @@ impl App {
             drain_rates: DrainRates::default(),
             history: History::default(),
             events: Events::default(),
+            bulk: Bulk::default(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),
@@ -210,6 +214,10 @@ impl Catalog {
     pub(crate) fn find(&self, name: &str) -> Result<&Listed, Problem> {
         let unknown = || Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here"));
         self.listed.get(name).ok_or_else(unknown)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Destination>> {
+        self.listed.values().map(|listed| &listed.settings)
     }
 
     pub(crate) fn find_default(&self) -> Result<&Listed, Problem> {

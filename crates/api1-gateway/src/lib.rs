@@ -12,6 +12,7 @@ pub mod app;
 pub mod auth;
 mod background;
 pub mod body;
+mod bulk;
 pub mod config;
 mod drain_rate;
 mod events;

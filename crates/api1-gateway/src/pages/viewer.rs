@@ -42,15 +42,13 @@ impl Viewer {
 
 /// Whoever shows no key is asked for one; a key that may not do this is told so.
 fn refused(request: &HttpRequest, problem: crate::problem::Problem) -> Refusal {
-    match problem.code() {
-        Code::Unauthenticated => {
-            let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
-            // What was posted is gone after a sign-in: begin anew.
-            let next = if request.method() == Method::POST { "/" } else { here };
-            Refusal::SignIn { next: next.to_owned() }
-        }
-        _ => problem.into(),
+    if problem.code() != Code::Unauthenticated {
+        return problem.into();
     }
+    let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
+    // What was posted is gone after a sign-in: begin anew.
+    let next = if request.method() == Method::POST { "/" } else { here };
+    Refusal::SignIn { next: next.to_owned() }
 }
 
 /// The key that `request` shows.

@@ -74,9 +74,15 @@ pub(crate) async fn resume(app: web::Data<App>, request: HttpRequest) -> Result<
 /// repeat it.
 async fn hold(app: web::Data<App>, request: HttpRequest, paused: bool) -> Result<HttpResponse, Problem> {
     app.keys.operator(bearer(&request))?;
-    let name = name(&request).to_owned();
-    let known: DestinationName = name.parse().map_err(|_| unknown(&name))?;
-    let shared = web::Data::clone(&app).into_inner();
+    let name = name(&request);
+    set_paused(&app, name, paused).await?;
+    answer(&app, name).await
+}
+
+/// Durable when it returns.
+pub(crate) async fn set_paused(app: &web::Data<App>, name: &str, paused: bool) -> Result<(), Problem> {
+    let known: DestinationName = name.parse().map_err(|_| unknown(name))?;
+    let shared = web::Data::clone(app).into_inner();
     to_the_end(async move {
         let is_known = {
             let (mut dispatcher, now) = (shared.dispatcher(), shared.clock.now());
@@ -88,8 +94,7 @@ async fn hold(app: web::Data<App>, request: HttpRequest, paused: bool) -> Result
         log::info!(destination = known.as_str(); "{} by hand", if paused { "paused" } else { "resumed" });
         shared.persist_gates().await.map_err(Problem::from)
     })
-    .await?;
-    answer(&app, &name).await
+    .await
 }
 
 fn name(request: &HttpRequest) -> &str {

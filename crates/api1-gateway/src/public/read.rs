@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use jobs_core::job::JobId;
 use jobs_core::process::duration;
 
 use super::wait::until_ended;
@@ -37,7 +38,10 @@ pub(crate) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<Htt
 /// The payload, byte for byte.
 pub(crate) async fn payload(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let id = job_id(&request)?;
+    payload_of(&app, job_id(&request)?).await
+}
+
+pub(crate) async fn payload_of(app: &App, id: JobId) -> Result<HttpResponse, Problem> {
     let stored = app.store.request(id).await?.ok_or_else(|| unknown_job(id))?;
     Ok(foreign(HttpResponse::Ok(), stored.content_type.as_deref()).body(stored.body))
 }
@@ -45,7 +49,10 @@ pub(crate) async fn payload(app: web::Data<App>, request: HttpRequest) -> Result
 /// The destination's last answer, as far as it was kept; its status is in `Job-Response-Status`.
 pub(crate) async fn response(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let id = job_id(&request)?;
+    response_of(&app, job_id(&request)?).await
+}
+
+pub(crate) async fn response_of(app: &App, id: JobId) -> Result<HttpResponse, Problem> {
     let Some((status, response)) = app.store.response(id).await? else {
         let known = app.store.job(id).await?.is_some();
         let none = || Problem::new(Code::NoResponse, "it was not answered yet, or without a body");
