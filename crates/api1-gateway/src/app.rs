@@ -108,6 +108,8 @@ pub struct App {
     pub(crate) events: Events,
     /// Verbs that are being done to many jobs.
     pub(crate) bulk: Bulk,
+    /// Tells the redriver that a mass redrive has been asked for, or changed.
+    pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -148,6 +150,7 @@ impl App {
             history: History::default(),
             events: Events::default(),
             bulk: Bulk::default(),
+            redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),

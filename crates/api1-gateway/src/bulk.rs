@@ -58,6 +58,7 @@ pub(crate) struct Run {
     /// `None`: it goes on.
     pub(crate) end: Option<End>,
     pub(crate) ended: Option<Timestamp>,
+    by: String,
     stop: Arc<AtomicBool>,
 }
 
@@ -88,14 +89,14 @@ impl Bulk {
         found.inspect(|run| run.stop.store(true, Ordering::Relaxed)).is_some()
     }
 
-    fn begin(&self, verb: Verb, filter: Filter, began: Timestamp) -> Result<Run, Problem> {
+    fn begin(&self, verb: Verb, filter: Filter, began: Timestamp, by: String) -> Result<Run, Problem> {
         let mut runs = self.lock();
         if runs.iter().any(|run| run.end.is_none()) {
             return Err(Problem::new(Code::WrongState, "another such run goes on: stop it, or wait for its end"));
         }
         let number = runs.back().map_or(1, |last| last.number + 1);
         let stop = Arc::default();
-        let run = Run { number, verb, filter, began, done: 0, skipped: 0, end: None, ended: None, stop };
+        let run = Run { number, verb, filter, began, done: 0, skipped: 0, end: None, ended: None, by, stop };
         if runs.len() == KEPT {
             runs.pop_front();
         }
@@ -120,8 +121,8 @@ impl App {
     ///
     /// # Errors
     /// While another run goes on.
-    pub(crate) fn begin_bulk(self: &Arc<Self>, verb: Verb, filter: Filter) -> Result<u64, Problem> {
-        let run = self.bulk.begin(verb, filter, self.clock.now().wall)?;
+    pub(crate) fn begin_bulk(self: &Arc<Self>, verb: Verb, filter: Filter, by: String) -> Result<u64, Problem> {
+        let run = self.bulk.begin(verb, filter, self.clock.now().wall, by)?;
         log::info!(run = run.number, verb = verb.as_str(); "all jobs that fit a filter are changed");
         let (app, number) = (Arc::clone(self), run.number);
         tokio::spawn(async move {
@@ -143,7 +144,7 @@ impl App {
                 page => page?,
             };
             let mut changes =
-                futures_util::stream::iter(page.jobs.into_iter().map(|job| self.change(run.verb, job.id)))
+                futures_util::stream::iter(page.jobs.into_iter().map(|job| self.change(run.verb, job.id, &run.by)))
                     .buffer_unordered(AT_A_TIME);
             while let Some(changed) = changes.next().await {
                 let was_done = changed?;
@@ -160,13 +161,13 @@ impl App {
     }
 
     /// Whether the job's state allowed it.
-    async fn change(self: &Arc<Self>, verb: Verb, id: JobId) -> Result<bool, StoreError> {
+    async fn change(self: &Arc<Self>, verb: Verb, id: JobId, by: &str) -> Result<bool, StoreError> {
         Ok(match verb {
-            Verb::Cancel => match self.cancel(id).await? {
+            Verb::Cancel => match self.cancel(id, Some(by)).await? {
                 Some((Cancel::Cancelled | Cancel::Requested, _)) => true,
                 Some((Cancel::AlreadyCancelled | Cancel::Finished, _)) | None => false,
             },
-            Verb::Redrive => match self.redrive(id, false).await? {
+            Verb::Redrive => match self.redrive(id, false, by).await? {
                 Some((Redrive::Redriven | Redrive::RunNow, _)) => true,
                 Some((Redrive::Leased | Redrive::Succeeded, _)) | None => false,
             },

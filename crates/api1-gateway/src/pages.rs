@@ -9,14 +9,18 @@ pub(crate) mod answer;
 mod assets;
 mod body_view;
 mod chart;
+mod dead_letters;
 mod destination;
 mod drill;
+mod edit;
+mod filter;
 mod form;
 mod gate_words;
 mod job;
 mod jobs;
 mod outcome_words;
 mod overview;
+mod redrive;
 mod session;
 mod settings_words;
 mod shell;
@@ -44,6 +48,12 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .service(get("/jobs/{id}/response", job::response))
         .service(post("/jobs/{id}/cancel", job::cancel))
         .service(post("/jobs/{id}/redrive", job::redrive))
+        .service(get_and_post("/jobs/{id}/edit", edit::ask, edit::edit))
+        .service(post("/jobs/{id}/resolve", edit::resolve))
+        .service(get("/dead-letters", dead_letters::dead_letters))
+        .service(post("/dead-letters/redrive", dead_letters::redrive))
+        .service(get("/redrives/{number}", redrive::redrive))
+        .service(post("/redrives/{number}/{verb}", redrive::change))
         .service(get("/drill/{name}", drill::drill))
         .service(post("/drill/{name}/{verb}", drill::steer))
         .service(get_and_post("/sign-in", session::ask, session::sign_in))

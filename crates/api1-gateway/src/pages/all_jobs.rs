@@ -4,17 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
 
 use super::answer::{Refusal, page, see_other};
+use super::filter::{self, address, in_words};
 use super::form::Form;
 use super::gate_words::Tone;
-use super::jobs::{address, known_count};
-use super::outcome_words;
+use super::jobs::known_count;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use super::words::{Moment, count, jobs, span};
 use crate::app::App;
 use crate::bulk::{End, Run, Verb};
 use crate::problem::{Code, Problem};
-use crate::public::list;
 use crate::query;
 use jobs_core::store::Filter;
 
@@ -88,10 +87,10 @@ pub(super) async fn begin(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
-    Viewer::operator(&app, &request)?;
+    let viewer = Viewer::operator(&app, &request)?;
     let form = Form::read(&request, payload).await?;
-    let (verb, filter) = asked(form.pairs())?;
-    let number = app.into_inner().begin_bulk(verb, filter)?;
+    let (verb, filter) = asked(form.pairs().to_vec())?;
+    let number = app.into_inner().begin_bulk(verb, filter, viewer.by)?;
     Ok(see_other(&format!("/jobs/all/{number}")))
 }
 
@@ -150,16 +149,13 @@ fn asked(pairs: Vec<(String, String)>) -> Result<(Verb, Filter), Problem> {
     let (verbs, others): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "verb");
     let verb = verbs.first().and_then(|(_, word)| Verb::parse(word));
     let verb = verb.ok_or_else(|| Problem::with(Code::BadQuery, "verb", "is not one of cancel, redrive"))?;
-    Ok((verb, list::read(others)?.filter))
+    Ok((verb, filter::read(others)?.filter))
 }
 
 fn hidden(verb: Verb, filter: &Filter) -> Vec<(&'static str, String)> {
-    vec![
-        ("verb", verb.as_str().to_owned()),
-        ("state", filter.state.map_or(String::new(), |state| state.as_str().to_owned())),
-        ("destination", filter.destination.as_ref().map_or(String::new(), ToString::to_string)),
-        ("q", filter.text.clone().unwrap_or_default()),
-    ]
+    let mut hidden = filter::pairs(filter);
+    hidden.push(("verb", verb.as_str().to_owned()));
+    hidden
 }
 
 fn title(run: &Run) -> String {
@@ -168,18 +164,4 @@ fn title(run: &Run) -> String {
         Verb::Redrive => "Trying now",
     };
     format!("{verb}: jobs {}", in_words(&run.filter))
-}
-
-fn in_words(filter: &Filter) -> String {
-    let mut words = Vec::new();
-    if let Some(state) = filter.state {
-        words.push(format!("that are {}", outcome_words::state(state).0.to_lowercase()));
-    }
-    if let Some(name) = &filter.destination {
-        words.push(format!("for {name}"));
-    }
-    if let Some(text) = &filter.text {
-        words.push(format!("with {text:?} in payload or error"));
-    }
-    words.join(", ")
 }

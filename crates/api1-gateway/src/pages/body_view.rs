@@ -17,6 +17,7 @@ pub(super) struct BodyView {
     pub(super) what: String,
     /// To be escaped by the template.
     pub(super) text: String,
+    pub(super) is_text: bool,
     /// There is more of it than is shown.
     pub(super) cut: bool,
 }
@@ -36,12 +37,17 @@ impl BodyView {
         };
         let Some(text) = text.filter(|text| !text.contains('\0')) else {
             let shown = &body[..body.len().min(MAX_BINARY)];
-            return BodyView { what: format!("{what}, not text"), text: hex(shown), cut: shown.len() < body.len() };
+            return BodyView {
+                what: format!("{what}, not text"),
+                text: hex(shown),
+                is_text: false,
+                cut: shown.len() < body.len(),
+            };
         };
         let cut = shown.len() < body.len();
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         let text = if is_json && !cut { indented(text) } else { text.to_owned() };
-        BodyView { what, text, cut }
+        BodyView { what, text, is_text: true, cut }
     }
 }
 

@@ -13,7 +13,7 @@ use super::answer::{Refusal, page, see_other};
 use super::chart::{Chart, STRETCHES, Series};
 use super::form::Form;
 use super::gate_words::{GateWords, Tone, per_second, say};
-use super::overview::{facts, in_state};
+use super::overview::{facts, in_state, unresolved};
 use super::settings_words::settings;
 use super::shell::Shell;
 use super::viewer::Viewer;
@@ -24,7 +24,7 @@ use crate::history::errors::Kind;
 use crate::history::ring::{Sample, Span};
 use crate::history::track::GateMark;
 use crate::problem::{Code, Problem};
-use crate::{public, query};
+use crate::query;
 
 /// Changes of the gate on the page, latest first.
 const MAX_MARKS: usize = 50;
@@ -123,19 +123,24 @@ async fn hold(
     payload: web::Payload,
     paused: bool,
 ) -> Result<HttpResponse, Refusal> {
-    Viewer::operator(&app, &request)?;
+    let viewer = Viewer::operator(&app, &request)?;
     Form::read(&request, payload).await?;
     let name = request.match_info().get("name").unwrap_or_default();
-    public::destinations::set_paused(&app, name, paused).await?;
+    let known: DestinationName = name.parse().map_err(|_| unknown(name))?;
+    if !app.hold(known, paused, &viewer.by).await? {
+        return Err(unknown(name).into());
+    }
     Ok(see_other(&format!("/destinations/{name}?said={}", if paused { "paused" } else { "resumed" })))
 }
 
 fn find(app: &App, name: &str) -> Result<DestinationView, Problem> {
     let known = name.parse::<DestinationName>().ok();
     let found = app.dispatcher().views().into_iter().find(|view| known.as_ref() == Some(&view.name));
-    found.ok_or_else(|| {
-        Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here and has no jobs"))
-    })
+    found.ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> Problem {
+    Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here and has no jobs"))
 }
 
 fn figures(
@@ -151,7 +156,7 @@ fn figures(
         ("In flight", format!("{} of at most {}", count(view.in_flight.into()), count(view.limit.into()))),
         ("Calls a second, at most", view.rate.map_or("no limit".to_owned(), rate)),
         ("Delivered", count(in_state(view, stats, StateName::Succeeded))),
-        ("Dead", count(in_state(view, stats, StateName::Dead))),
+        ("Dead, unresolved", count(unresolved(view, stats))),
         ("Recovered", format!("{} times", count(view.epoch))),
     ]
 }

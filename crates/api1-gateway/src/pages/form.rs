@@ -27,8 +27,8 @@ impl Form {
     }
 
     /// All fields.
-    pub(super) fn pairs(self) -> Vec<(String, String)> {
-        self.0
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
     }
 
     /// A field without the blanks around it; `None` if it is missing or empty.

@@ -33,6 +33,8 @@ struct Page {
     may: May,
     facts: Vec<(&'static str, String)>,
     redriven_from: Option<String>,
+    /// What an operator said of it, who, when.
+    resolution: Option<(String, String, Moment)>,
     attempts: Vec<AttemptLine>,
     payload: Option<BodyView>,
     response: Option<(String, BodyView)>,
@@ -43,6 +45,7 @@ struct May {
     try_now: bool,
     cancel: bool,
     redrive: bool,
+    resolve: bool,
 }
 
 /// One attempt.
@@ -63,7 +66,7 @@ struct AttemptLine {
 pub(super) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let viewer = Viewer::of(&app, &request)?;
     let id = job_id(&request)?;
-    let JobDetail { job, attempts } = app.store.job(id).await?.ok_or_else(|| unknown_job(id))?;
+    let JobDetail { job, attempts, resolution } = app.store.job(id).await?.ok_or_else(|| unknown_job(id))?;
     let stored = app.store.request(id).await?;
     let response = app.store.response(id).await?;
     let stats = app.store.stats().await?;
@@ -79,8 +82,9 @@ pub(super) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<Htt
         state,
         tone,
         why: why(&job, &around),
-        may: may(&job, viewer),
+        may: may(&job, &viewer),
         facts: facts(&job, policy.max_attempts, now),
+        resolution: resolution.map(|resolution| (resolution.reason, resolution.by, Moment::new(resolution.at, now))),
         redriven_from: job.redriven_from.map(|id| id.to_string()),
         attempts: attempts.iter().rev().map(|attempt| line(attempt, now)).collect(),
         payload: stored.map(|request| BodyView::new(&request.body, request.content_type.as_deref())),
@@ -109,10 +113,11 @@ pub(super) async fn cancel(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
-    Viewer::of(&app, &request)?;
+    let viewer = Viewer::of(&app, &request)?;
     Form::read(&request, payload).await?;
     let id = job_id(&request)?;
-    let (answer, job) = app.cancel(id).await?.ok_or_else(|| unknown_job(id))?;
+    let operator = viewer.may_steer.then_some(viewer.by.as_str());
+    let (answer, job) = app.cancel(id, operator).await?.ok_or_else(|| unknown_job(id))?;
     match answer {
         Cancel::Cancelled | Cancel::AlreadyCancelled => Ok(said(id, "cancelled")),
         Cancel::Requested => Ok(said(id, "cancel-requested")),
@@ -125,10 +130,11 @@ pub(super) async fn redrive(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
-    Viewer::operator(&app, &request)?;
+    let viewer = Viewer::operator(&app, &request)?;
     let form = Form::read(&request, payload).await?;
     let id = job_id(&request)?;
-    let (answer, job) = app.redrive(id, form.get("new_key").is_some()).await?.ok_or_else(|| unknown_job(id))?;
+    let new_key = form.get("new_key").is_some();
+    let (answer, job) = app.redrive(id, new_key, &viewer.by).await?.ok_or_else(|| unknown_job(id))?;
     match answer {
         Redrive::Redriven => Ok(said(id, "redriven")),
         Redrive::RunNow => Ok(said(id, "tried-now")),
@@ -152,13 +158,14 @@ pub(super) fn short(id: JobId) -> String {
     format!("{}…{}", &text[..8], &text[text.len() - 6..])
 }
 
-fn may(job: &Job, viewer: Viewer) -> May {
+fn may(job: &Job, viewer: &Viewer) -> May {
     let is_requested = matches!(&job.state, State::Leased(leased) if leased.cancel_requested);
     let name = job.state.name();
     May {
         try_now: viewer.may_steer && name == StateName::Pending,
         cancel: matches!(name, StateName::Pending | StateName::Leased) && !is_requested,
         redrive: viewer.may_steer && matches!(name, StateName::Dead | StateName::Cancelled),
+        resolve: viewer.may_steer && name == StateName::Dead,
     }
 }
 

@@ -7,16 +7,17 @@ use jobs_core::store::Filter;
 use jobs_core::time::Timestamp;
 
 use super::answer::{Refusal, page};
+use super::filter::{self, FilterView};
 use super::gate_words::Tone;
 use super::job::short;
 use super::outcome_words;
 use super::shell::Shell;
 use super::viewer::Viewer;
-use super::words::{Moment, jobs as jobs_in_words, query as to_query};
+use super::words::{Moment, jobs as jobs_in_words};
 use crate::app::App;
 use crate::bulk::Verb;
 use crate::public::cursor;
-use crate::public::list::{self, Asked};
+use crate::public::list::Asked;
 use crate::query;
 
 #[derive(Template)]
@@ -24,6 +25,7 @@ use crate::query;
 struct Page {
     shell: Shell,
     filter: FilterView,
+    is_filtered: bool,
     rows: Vec<Row>,
     /// How many fit, where a counter says so.
     count: Option<String>,
@@ -36,39 +38,31 @@ struct Page {
     all: Vec<(&'static str, String)>,
 }
 
-/// What is asked for, as the form shows it.
-pub(super) struct FilterView {
-    pub(super) text: String,
-    /// Value, words, whether it is chosen.
-    pub(super) states: Vec<(&'static str, &'static str, bool)>,
-    pub(super) destinations: Vec<(String, String, bool)>,
-    pub(super) is_set: bool,
-}
-
-struct Row {
-    id: String,
-    short: String,
-    destination: String,
-    state: &'static str,
-    tone: &'static str,
-    attempts: u32,
-    accepted: Moment,
+/// A job in a table.
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) short: String,
+    pub(super) destination: String,
+    pub(super) state: &'static str,
+    pub(super) tone: &'static str,
+    pub(super) attempts: u32,
+    pub(super) accepted: Moment,
     /// What its time column says: when it is tried next, or ended.
-    when: Option<(&'static str, Moment)>,
-    error: String,
+    pub(super) when: Option<(&'static str, Moment)>,
+    pub(super) error: String,
 }
 
 pub(super) async fn jobs(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Refusal> {
     let viewer = Viewer::of(&app, &request)?;
-    let pairs = query::pairs(&request)?.into_iter().filter(|(name, _)| name != "said").collect();
-    let Asked { filter, limit, below } = list::read(pairs)?;
+    let Asked { filter, limit, below } = filter::read(query::pairs(&request)?)?;
     let stats = app.store.stats().await?;
     let found = app.store.list(filter.clone(), below, limit).await?;
     let now = app.clock.now().wall;
-    let address = |cursor: &str| format!("/jobs?{}", address(&filter, &[("cursor", cursor)]));
+    let address = |cursor: &str| format!("/jobs?{}", filter::address(&filter, &[("cursor", cursor)]));
     let known = known_count(&filter, &stats);
     page(&Page {
-        filter: filter_view(&app, &filter),
+        filter: FilterView::new(&app, &filter),
+        is_filtered: filter != Filter::default(),
         rows: found.jobs.iter().map(|job| row(job, now)).collect(),
         count: known.map(jobs_in_words),
         next: found.next.map(|below| address(&cursor::encode(&filter, below))),
@@ -82,7 +76,10 @@ pub(super) async fn jobs(app: web::Data<App>, request: HttpRequest) -> Result<Ht
 
 /// How many fit, by the counters; `None` where only a look at the jobs could tell.
 pub(super) fn known_count(filter: &Filter, stats: &jobs_core::store::Stats) -> Option<u64> {
-    let Filter { state, destination, text: None } = filter else { return None };
+    let Filter { state, destination, .. } = filter;
+    if *filter != (Filter { state: *state, destination: destination.clone(), ..Filter::default() }) {
+        return None;
+    }
     let of = |states: &std::collections::BTreeMap<StateName, u64>| match state {
         Some(state) => states.get(state).copied().unwrap_or(0),
         None => states.values().sum(),
@@ -93,33 +90,7 @@ pub(super) fn known_count(filter: &Filter, stats: &jobs_core::store::Stats) -> O
     })
 }
 
-/// The query of `filter` and what else is to be in it.
-pub(super) fn address(filter: &Filter, more: &[(&str, &str)]) -> String {
-    let mut pairs = vec![
-        ("state", filter.state.map_or("", StateName::as_str)),
-        ("destination", filter.destination.as_ref().map_or("", |name| name.as_str())),
-        ("q", filter.text.as_deref().unwrap_or_default()),
-    ];
-    pairs.extend(more);
-    to_query(&pairs)
-}
-
-fn filter_view(app: &App, filter: &Filter) -> FilterView {
-    let states =
-        StateName::ALL.map(|state| (state.as_str(), outcome_words::state(state).0, filter.state == Some(state)));
-    let destinations = app.dispatcher().views().into_iter().map(|view| {
-        let is_chosen = filter.destination.as_ref() == Some(&view.name);
-        (view.name.to_string(), view.title, is_chosen)
-    });
-    FilterView {
-        text: filter.text.clone().unwrap_or_default(),
-        states: states.to_vec(),
-        destinations: destinations.collect(),
-        is_set: *filter != Filter::default(),
-    }
-}
-
-fn row(job: &Job, now: Timestamp) -> Row {
+pub(super) fn row(job: &Job, now: Timestamp) -> Row {
     let (state, tone) = outcome_words::state(job.state.name());
     let moment = |at: Timestamp| Moment::new(at, now);
     let when = match &job.state {
@@ -150,13 +121,15 @@ fn row(job: &Job, now: Timestamp) -> Row {
 }
 
 fn all(filter: &Filter) -> Vec<(&'static str, String)> {
-    let verbs = match filter.state {
+    let bulk =
+        |words, verb: Verb| (words, format!("/jobs/all?{}", filter::address(filter, &[("verb", verb.as_str())])));
+    match filter.state {
         Some(StateName::Pending) => {
-            [Some(("Try all of these now", Verb::Redrive)), Some(("Cancel all of these", Verb::Cancel))]
+            vec![bulk("Try all of these now", Verb::Redrive), bulk("Cancel all of these", Verb::Cancel)]
         }
-        Some(StateName::Dead | StateName::Cancelled) => [Some(("Redrive all of these", Verb::Redrive)), None],
-        Some(StateName::Leased | StateName::Succeeded) | None => [None, None],
-    };
-    let link = |(words, verb): (_, Verb)| (words, format!("/jobs/all?{}", address(filter, &[("verb", verb.as_str())])));
-    verbs.into_iter().flatten().map(link).collect()
+        Some(StateName::Dead | StateName::Cancelled) => {
+            vec![("Redrive all of these", format!("/dead-letters?{}", filter::address(filter, &[])))]
+        }
+        Some(StateName::Leased | StateName::Succeeded) | None => Vec::new(),
+    }
 }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::query;
 
 /// What a form's action came to, by the word that the address of the page after it carries: no text from an address is shown.
-const SAID: [(&str, &str); 7] = [
+const SAID: [(&str, &str); 9] = [
     ("cancelled", "Cancelled. It can be redriven while it is kept."),
     (
         "cancel-requested",
@@ -19,6 +19,8 @@ const SAID: [(&str, &str); 7] = [
     ),
     ("redriven", "Redriven. It is due now, with everything counted anew."),
     ("tried-now", "It is due now, and goes out as soon as its destination's gate lets it."),
+    ("resolved", "Resolved: it stays dead and on record, and nobody is asked about it again."),
+    ("edited", "This is the new job; the one it was made from is resolved."),
     ("weather", "Done. The ledger shows what arrives from now on."),
     ("paused", "Paused. Its jobs are accepted and held; nothing is sent until you resume it."),
     ("resumed", "Resumed. It opens up carefully, as after an outage."),
@@ -34,7 +36,7 @@ pub(super) struct Shell {
     pub(super) section: &'static str,
     pub(super) version: &'static str,
     pub(super) now: Moment,
-    /// How many dead jobs there are, if any.
+    /// How many dead jobs are unresolved, if any.
     pub(super) dead: Option<String>,
     pub(super) viewer: Viewer,
     pub(super) notice: Option<&'static str>,
@@ -53,7 +55,7 @@ impl Shell {
         let now = app.clock.now().wall;
         let catalog = app.catalog();
         let drills = catalog.all().filter(|settings| drill::is_flaky(settings)).take(MAX_DRILLS);
-        let dead = stats.in_state(StateName::Dead);
+        let dead = stats.in_state(StateName::Dead).saturating_sub(stats.resolved.values().sum());
         Shell {
             title,
             section,

@@ -2,6 +2,7 @@
 
 mod access;
 mod all_jobs;
+mod dead_letters;
 mod destination;
 mod events;
 mod job;
