@@ -4,7 +4,7 @@
 //! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
 //! together what comes at the same moment, `gates` writes down who is held, `operators` does what operators ask and notes it, `redriver` redrives many jobs; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for; `pages` is the dashboard,
 //! `history` what its charts show, `events` what it listens to, `bulk` what it does to many jobs;
-//! [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind
+//! [`problem`] is every error there is; `openapi` describes the whole. What a job may become is decided in [`jobs_core`], and remembered behind
 //! [`jobs_core::store::JobStore`].
 
 mod accept_rate;
@@ -22,6 +22,8 @@ mod headers;
 mod health;
 mod history;
 mod jobstore;
+mod metrics;
+mod openapi;
 mod operators;
 mod options;
 mod pages;
@@ -36,3 +38,4 @@ mod to_the_end;
 mod verbs;
 mod view;
 mod waiters;
+mod watchdog;

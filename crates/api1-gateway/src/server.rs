@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::HttpServiceFactory;
+use actix_web::middleware::from_fn;
 use actix_web::{FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder, guard, web};
 use jobs_core::process::clock::Clock;
 use jobs_core::process::shutdown::Shutdown;
@@ -17,7 +18,7 @@ use crate::problem::{Code, Problem};
 use crate::public::{
     audit, backup, cancel, destinations, events, forward, jobs, list, process, read, redrive, redrives, resolve, stats,
 };
-use crate::{background, health, pages};
+use crate::{background, health, metrics, openapi, pages};
 
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
 /// it is they who close it, between requests.
@@ -66,9 +67,12 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(post("/jobstore/v1/claim", claim))
         .service(post("/jobstore/v1/settle", settle))
         .service(post("/jobstore/v1/extend", extend))
+        .service(get("/openapi.json", openapi::openapi))
+        .service(get("/docs", openapi::page::docs))
+        .service(get("/docs/style.css", openapi::page::style))
         .service(get("/livez", health::livez))
         .service(get("/readyz", health::readyz))
-        .service(get("/metrics", health::metrics))
+        .service(get("/metrics", metrics::metrics))
         .service(get("/problems", health::problems))
         .service(get("/problems/{code}", health::problem))
         .configure(pages::routes)
@@ -96,7 +100,11 @@ pub async fn run(
 pub async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), ServeError> {
     background::start(&app);
     let data = web::Data::from(Arc::clone(&app));
-    let server = HttpServer::new(move || actix_web::App::new().app_data(data.clone()).configure(routes))
+    let service = move || {
+        let timed = actix_web::App::new().wrap(from_fn(metrics::time_requests));
+        timed.app_data(data.clone()).configure(routes)
+    };
+    let server = HttpServer::new(service)
         .disable_signals()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_DEADLINE)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment of the wall clock: whole milliseconds since the Unix epoch, UTC. Written as RFC 3339 with milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "date-time", example = "2026-11-22T12:03:04.005Z"))]
 pub struct Timestamp(i64);
 
 impl Timestamp {

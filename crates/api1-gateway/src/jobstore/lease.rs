@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jobs_core::destination::Destination;
 use jobs_core::protocol::{WireLease, WireRequest};
 use jobs_core::store::Lease;
+use jobs_core::trace;
 
 /// `left`: of the lease's term.
 pub(super) fn wire(lease: Lease, destination: &Destination, left: Duration) -> WireLease {
@@ -31,7 +32,7 @@ pub(super) fn wire(lease: Lease, destination: &Destination, left: Duration) -> W
         destination: job.destination,
         payload,
         payload_base64,
-        traceparent: job.traceparent,
+        traceparent: Some(trace::of_attempt(job.traceparent.as_deref(), job.id, epoch)),
     }
 }
 

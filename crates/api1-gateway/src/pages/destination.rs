@@ -17,7 +17,7 @@ use super::overview::{facts, in_state, unresolved};
 use super::settings_words::settings;
 use super::shell::Shell;
 use super::viewer::Viewer;
-use super::words::{Moment, about, count, latency, rate, span};
+use super::words::{Moment, about, count, latency, rate, span, times};
 use super::{drill, outcome_words};
 use crate::app::App;
 use crate::history::errors::Kind;
@@ -157,7 +157,7 @@ fn figures(
         ("Calls a second, at most", view.rate.map_or("no limit".to_owned(), rate)),
         ("Delivered", count(in_state(view, stats, StateName::Succeeded))),
         ("Dead, unresolved", count(unresolved(view, stats))),
-        ("Recovered", format!("{} times", count(view.epoch))),
+        ("Recovered", times(view.epoch)),
     ]
 }
 

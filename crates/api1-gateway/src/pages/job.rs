@@ -15,7 +15,7 @@ use super::outcome_words;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use super::why::{Around, why};
-use super::words::{Moment, latency, span};
+use super::words::{Moment, latency, span, times};
 use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::public::{job_id, read, unknown_job};
@@ -184,7 +184,7 @@ fn facts(job: &Job, max_attempts: u32, now: Timestamp) -> Vec<(&'static str, Str
     further("Expires", job.expires_at.map(moment));
     further("Priority", (job.priority.level() > 0).then(|| job.priority.level().to_string()));
     further("Ordering key", job.ordering_key.clone());
-    further("Redriven", (progress.generation > 0).then(|| format!("{} times", progress.generation)));
+    further("Redriven", (progress.generation > 0).then(|| times(progress.generation.into())));
     further("Last error", progress.last_error.clone());
     further("traceparent", job.traceparent.clone());
     facts

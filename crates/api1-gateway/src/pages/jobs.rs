@@ -76,9 +76,19 @@ pub(super) async fn jobs(app: web::Data<App>, request: HttpRequest) -> Result<Ht
 
 /// How many fit, by the counters; `None` where only a look at the jobs could tell.
 pub(super) fn known_count(filter: &Filter, stats: &jobs_core::store::Stats) -> Option<u64> {
-    let Filter { state, destination, .. } = filter;
-    if *filter != (Filter { state: *state, destination: destination.clone(), ..Filter::default() }) {
+    let Filter { state, destination, resolved, .. } = filter;
+    let counted = Filter { state: *state, destination: destination.clone(), resolved: *resolved, ..Filter::default() };
+    let unresolved = *resolved == Some(false) && *state == Some(StateName::Dead);
+    if *filter != counted || (resolved.is_some() && !unresolved) {
         return None;
+    }
+    if unresolved {
+        let views = stats.destinations.keys().filter(|name| destination.as_ref().is_none_or(|wanted| wanted == *name));
+        let left = views.map(|name| {
+            let dead = stats.destinations[name].get(&StateName::Dead).copied().unwrap_or(0);
+            dead.saturating_sub(stats.resolved.get(name).copied().unwrap_or(0))
+        });
+        return Some(left.sum());
     }
     let of = |states: &std::collections::BTreeMap<StateName, u64>| match state {
         Some(state) => states.get(state).copied().unwrap_or(0),

@@ -150,7 +150,7 @@ fn row(app: &App, facts: &Facts<'_>, stats: &Stats) -> Row {
 
 fn verdict(rows: &[Row]) -> Verdict {
     let of = |tone: Tone| rows.iter().filter(move |row| row.words.tone == tone);
-    let tone = rows.iter().map(|row| row.words.tone).max().unwrap_or(Tone::Quiet);
+    let tone = rows.iter().map(|row| row.words.tone).max().unwrap_or(Tone::Good).max(Tone::Good);
     let (bad, warn) = (of(Tone::Bad).count(), of(Tone::Warn).count());
     let title = match (bad, warn) {
         (0, 0) if of(Tone::Busy).count() > 0 => "Recovering: what was held is going out.".to_owned(),

@@ -34,6 +34,8 @@ pub(super) struct Shell {
     pub(super) title: String,
     /// Which entry of the menu is this one.
     pub(super) section: &'static str,
+    /// What it is about, for the entries of the menu that are of a kind.
+    pub(super) place: String,
     pub(super) version: &'static str,
     pub(super) now: Moment,
     /// How many dead jobs are unresolved, if any.
@@ -57,6 +59,7 @@ impl Shell {
         let drills = catalog.all().filter(|settings| drill::is_flaky(settings)).take(MAX_DRILLS);
         let dead = stats.in_state(StateName::Dead).saturating_sub(stats.resolved.values().sum());
         Shell {
+            place: title.trim_start_matches("Weather of ").to_owned(),
             title,
             section,
             version: &assets::VERSION,

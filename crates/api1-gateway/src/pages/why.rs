@@ -58,11 +58,13 @@ fn waiting(job: &Job, pending: &Pending, around: &Around<'_>) -> String {
     let gate = match around.gate.map(|gate| gate.state) {
         None => format!(" But {title} is not configured here: it waits until it is."),
         Some(GateStateName::Paused) => format!(" But {title} is paused: it waits until somebody resumes it."),
+        Some(GateStateName::Open) if is_due => {
+            format!(
+                " But {title} is down: it goes out as a probe when its turn comes, or as soon as {title} has recovered."
+            )
+        }
         Some(GateStateName::Open) if pending.cause == Cause::Destination => {
             format!(" The failure was the outage's, so it goes out earlier if {title} recovers earlier.")
-        }
-        Some(GateStateName::Open) if is_due => {
-            format!(" But {title} is down: it goes out as a probe, or when {title} has recovered.")
         }
         Some(GateStateName::Open) => {
             format!(" {title} is down at present: if it still is then, this job waits for its turn as a probe.")

@@ -2,6 +2,7 @@
 //!
 //! The fields are read one by one, so that a mistake names its field, and the payload is kept as the text it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use jobs_core::job::Request;
+use jobs_core::job::{DestinationName, Priority, Request};
 use jobs_core::time::Timestamp;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::body;
 use crate::headers;
@@ -21,6 +23,43 @@ use crate::problem::{Code, Problem};
 
 /// What a payload given as JSON is sent as, where nothing else is said.
 const JSON: &str = "application/json";
+
+/// An item as it is written, for the API's description; [`Envelope::read`] reads it.
+#[derive(ToSchema)]
+#[schema(as = Envelope, example = json!({"destination": "api2", "payload": {"name": "hello"}, "priority": 5}))]
+#[expect(dead_code, reason = "only described")]
+pub(super) struct Written {
+    /// The default destination unless given.
+    destination: Option<DestinationName>,
+    /// Any JSON, kept as it is written.
+    #[schema(value_type = Option<Value>)]
+    payload: Option<()>,
+    /// Or any bytes.
+    payload_base64: Option<String>,
+    content_type: Option<String>,
+    #[schema(min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+    /// Not before then; or `run_at`.
+    delay_ms: Option<u64>,
+    run_at: Option<Timestamp>,
+    expires_after_ms: Option<u64>,
+    priority: Option<Priority>,
+    #[schema(min_length = 1, max_length = 255)]
+    ordering_key: Option<String>,
+    #[schema(minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// What one call takes.
+#[derive(ToSchema)]
+#[schema(as = Envelopes)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Envelopes {
+    One(Written),
+    Many(Vec<Written>),
+}
 
 /// An item, checked as far as that is possible without knowing its destination.
 #[derive(Debug)]

@@ -43,6 +43,10 @@ struct Listening {
     _place: OwnedSemaphorePermit,
 }
 
+#[utoipa::path(get, path = "/api1/events", tag = "Operation",
+    params(("kinds" = Option<String>, Query, description = "Some of job, gate and counters, comma-separated; all unless given")),
+    responses((status = 200, body = String, content_type = "text/event-stream",
+        description = "Server-sent events until the client leaves or the gateway drains"), (status = 400)))]
 pub(crate) async fn events(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     // A page's script cannot send a header with its key, so a page's cookie is as good here.
     app.keys.client(viewer::presented(&request).as_deref())?;

@@ -33,8 +33,10 @@ async fn a_job_is_shown_with_its_attempts() {
             "ordering_key",
             "priority",
             "redriven_from",
+            "resolved",
             "run_at",
             "state",
+            "trace_id",
             "updated_at"
         ]
     );
@@ -51,6 +53,7 @@ async fn a_job_is_shown_with_its_attempts() {
             "outcome",
             "response_excerpt",
             "retry_delay_ms",
+            "span_id",
             "started_at",
             "status",
             "worker"
@@ -205,9 +208,9 @@ async fn the_statistics_have_the_shape_of_the_contract() {
     states["pending"] = json!(1);
     states["succeeded"] = json!(1);
     let expected = json!({
-        "states": states, "accepted": 2, "purged": 0, "attempts": 1,
+        "states": states, "accepted": 2, "purged": 0, "attempts": 1, "unresolved": 0,
         "duplicates": {"lease_lapsed": 0, "unknown_outcome": 0},
-        "destinations": {"api2": {"states": states}}
+        "destinations": {"api2": {"states": states, "unresolved": 0}}
     });
     assert_eq!(answer(gateway.get("/api1/stats"), 200).await, expected);
 }

@@ -45,7 +45,9 @@ impl Browser {
             Some(port.trim_end_matches('.').to_owned())
         });
         let mut capabilities = DesiredCapabilities::chrome();
-        for flag in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"] {
+        for flag in
+            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"]
+        {
             capabilities.add_arg(flag).unwrap();
         }
         let address = format!("http://127.0.0.1:{}", port.expect("chromedriver says where it listens"));
@@ -140,7 +142,11 @@ impl Browser {
         let run = "const done = arguments[arguments.length - 1]; \
             axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations), (e) => done([{ id: String(e), impact: 'critical', nodes: [] }]));";
         let found = self.driver.execute_async(run, Vec::new()).await.unwrap().json().clone();
-        let serious = found.as_array().unwrap().iter().filter(|one| matches!(one["impact"].as_str(), Some("serious" | "critical")));
+        let serious = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| matches!(one["impact"].as_str(), Some("serious" | "critical")));
         serious.map(|one| format!("{}: {}", one["id"], one["nodes"])).collect()
     }
 }

@@ -26,9 +26,8 @@ async fn charts_have_tables_that_stay_open_while_the_page_is_kept_fresh() {
     assert_eq!(browser.value("document.querySelector('#waiting details').open").await, true);
     let until = "document.querySelector('#waiting table tbody th').innerText";
     let first = browser.value(until).await;
-    let renewed = drills::wait::until(crate::stage::PATIENCE, async || {
-        (browser.value(until).await != first).then_some(())
-    });
+    let renewed =
+        drills::wait::until(crate::stage::PATIENCE, async || (browser.value(until).await != first).then_some(()));
     assert!(renewed.await.is_some(), "the table is never renewed");
     assert_eq!(browser.value("document.querySelector('#waiting details').open").await, true);
     assert_eq!(browser.value("document.querySelectorAll('.chart svg path.line').length").await, 7);

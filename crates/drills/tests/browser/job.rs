@@ -2,7 +2,8 @@
 
 use crate::stage::{becomes, dead_job, held_job, start};
 
-const HTML: &str = r#"{"x":"</pre><script>document.title='taken over'</script><img src=x onerror=\"document.title='taken over'\">"}"#;
+const HTML: &str =
+    r#"{"x":"</pre><script>document.title='taken over'</script><img src=x onerror=\"document.title='taken over'\">"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_full_of_html_stays_text() {

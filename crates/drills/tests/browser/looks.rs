@@ -12,7 +12,15 @@ async fn screens(trio: &Trio) -> Vec<String> {
     let counted = trio.gateway();
     let redrive = counted.call(reqwest::Method::GET, "/api1/redrives").await.unwrap();
     assert_eq!(redrive.status, 200);
-    let fixed = ["/", "/destinations/api2", "/jobs", "/jobs/all?state=pending&verb=cancel", "/dead-letters", "/drill/api2", "/sign-in"];
+    let fixed = [
+        "/",
+        "/destinations/api2",
+        "/jobs",
+        "/jobs/all?state=pending&verb=cancel",
+        "/dead-letters",
+        "/drill/api2",
+        "/sign-in",
+    ];
     let mut screens: Vec<String> = fixed.iter().map(|path| (*path).to_owned()).collect();
     screens.extend([format!("/jobs/{dead}"), format!("/jobs/{held}"), format!("/jobs/{dead}/edit")]);
     screens
@@ -62,7 +70,9 @@ async fn the_colours_follow_the_preference() {
 
 /// From 0, black, to 255, white.
 async fn light_of(browser: &Browser, property: &str) -> f64 {
-    let colour = browser.value(&format!("getComputedStyle(document.body).{property}.match(/\\d+/g).slice(0, 3).map(Number)")).await;
+    let colour = browser
+        .value(&format!("getComputedStyle(document.body).{property}.match(/\\d+/g).slice(0, 3).map(Number)"))
+        .await;
     colour.as_array().unwrap().iter().map(|part| part.as_f64().unwrap()).sum::<f64>() / 3.0
 }
 

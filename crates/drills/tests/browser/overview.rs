@@ -41,8 +41,15 @@ async fn a_keyboard_is_enough() {
     browser.go("/").await;
     let mut seen = Vec::new();
     for _ in 0..12 {
-        browser.tell("Input.dispatchKeyEvent", serde_json::json!({ "type": "keyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9 })).await;
-        seen.push(browser.value("document.activeElement.innerText").await.as_str().unwrap_or_default().trim().to_owned());
+        browser
+            .tell(
+                "Input.dispatchKeyEvent",
+                serde_json::json!({ "type": "keyDown", "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9 }),
+            )
+            .await;
+        seen.push(
+            browser.value("document.activeElement.innerText").await.as_str().unwrap_or_default().trim().to_owned(),
+        );
     }
     assert_eq!(seen[0], "Skip to content", "{seen:?}");
     for link in ["Jobs", "Dead letters", "API 2"] {

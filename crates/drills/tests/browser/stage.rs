@@ -37,9 +37,8 @@ pub(crate) async fn post(gateway: &Gateway, body: &str) -> JobId {
 
 /// Waits until the job is in that state.
 pub(crate) async fn becomes(gateway: &Gateway, id: JobId, state: &str) {
-    let found = wait::until(PATIENCE, async || {
-        gateway.job(id).await.ok().flatten().filter(|job| job.state == state).map(drop)
-    });
+    let found =
+        wait::until(PATIENCE, async || gateway.job(id).await.ok().flatten().filter(|job| job.state == state).map(drop));
     assert!(found.await.is_some(), "job {id} never was {state}: {:?}", gateway.job(id).await);
 }
 

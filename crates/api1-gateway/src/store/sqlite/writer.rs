@@ -8,6 +8,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use jobs_core::process::clock;
 use jobs_core::store::StoreError;
 use rusqlite::{Connection, Result};
 
@@ -50,7 +51,7 @@ impl Writer {
     fn run(self) -> Result<()> {
         let Writer { conn, known, queue, readers, meter, lock } = self;
         let checkpoints = Checkpoints::new(Arc::clone(&meter), Arc::clone(&readers));
-        let mut desk = Desk { conn: &conn, known, checkpoints, is_synced: true };
+        let mut desk = Desk { conn: &conn, known, checkpoints, meter: &meter, is_synced: true };
         while let Some(mut taken) = queue.take(desk.checkpoints.room()) {
             let backup = taken.backup.take();
             desk.serve(taken)?;
@@ -74,6 +75,7 @@ struct Desk<'a> {
     conn: &'a Connection,
     known: Known,
     checkpoints: Checkpoints,
+    meter: &'a Meter,
     /// Whether commits are synced: `PRAGMA synchronous` is FULL rather than NORMAL.
     is_synced: bool,
 }
@@ -132,7 +134,11 @@ impl Desk<'_> {
             batch.then(Effect::StartTaken(start));
         }
         let effects = batch.finish()?;
+        let begun = clock::instant();
         self.conn.prepare_cached("COMMIT")?.execute([])?;
+        if taken.durable {
+            self.meter.committed(taken.operations.len(), begun.elapsed());
+        }
         Ok(effects)
     }
 

@@ -23,8 +23,18 @@ async fn dead_letters_are_counted_first_and_then_redriven() {
     let gateway = Gateway::start().await;
     let ids = dead(&gateway, 3).await;
     let html = page(gateway.get("/dead-letters")).await;
-    assert!(html.contains("action=\"/dead-letters/redrive\"") && html.contains("<span class=\"badge\">3</span>"), "{html}");
-    let fields = [("state", "dead"), ("resolved", "false"), ("destination", ""), ("canary", "1"), ("stop_percent", "50"), ("mode", "preview")];
+    assert!(
+        html.contains("action=\"/dead-letters/redrive\"") && html.contains("<span class=\"badge\">3</span>"),
+        "{html}"
+    );
+    let fields = [
+        ("state", "dead"),
+        ("resolved", "false"),
+        ("destination", ""),
+        ("canary", "1"),
+        ("stop_percent", "50"),
+        ("mode", "preview"),
+    ];
     let preview = leads_to(submit(&gateway, "/dead-letters/redrive", &fields)).await;
     let counted = eventually("it has counted", async || {
         let html = page(gateway.get(&preview)).await;
@@ -48,7 +58,13 @@ async fn dead_letters_are_counted_first_and_then_redriven() {
 async fn nonsense_in_the_form_is_refused_and_nothing_is_redriven() {
     let gateway = Gateway::start().await;
     dead(&gateway, 1).await;
-    for (name, value) in [("canary", "many"), ("per_second", "-1"), ("stop_percent", "101"), ("state", "pending"), ("dead_reason", "bored")] {
+    for (name, value) in [
+        ("canary", "many"),
+        ("per_second", "-1"),
+        ("stop_percent", "101"),
+        ("state", "pending"),
+        ("dead_reason", "bored"),
+    ] {
         refusal(submit(&gateway, "/dead-letters/redrive", &[("mode", "run"), (name, value)]), 400).await;
     }
     assert_eq!(answer(gateway.get("/api1/redrives"), 200).await["redrives"], json!([]));
