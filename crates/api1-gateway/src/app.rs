@@ -27,8 +27,10 @@ use crate::drain_rate::DrainRates;
 use crate::events::Events;
 use crate::gather::Gatherer;
 use crate::history::History;
+use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 use crate::waiters::Waiters;
+use crate::watchdog::Watchdog;
 
 /// What the gateway's HTTP side needs of its settings. Not `Debug`: destinations hold secret headers.
 pub struct Setup {
@@ -54,6 +56,7 @@ impl From<&Config> for Setup {
                 retention: config.retention,
                 max_accept_rate: config.max_accept_rate,
                 backup_dir: config.backup_dir.clone(),
+                stalled_after: config.stalled_after,
             },
         }
     }
@@ -75,6 +78,8 @@ pub struct Limits {
     pub max_accept_rate: Option<NonZeroU32>,
     /// Where backups are made; `None`: nowhere.
     pub backup_dir: Option<PathBuf>,
+    /// An alarm is raised when due work has not been handed out for so long.
+    pub stalled_after: Duration,
 }
 
 impl Default for Limits {
@@ -92,6 +97,7 @@ impl Default for Limits {
             retention: Retention::default(),
             max_accept_rate: None,
             backup_dir: None,
+            stalled_after: Duration::from_secs(60),
         }
     }
 }
@@ -115,6 +121,8 @@ pub struct App {
     pub(crate) history: History,
     /// Tells whoever listens what happens.
     pub(crate) events: Events,
+    pub(crate) metrics: Metrics,
+    pub(crate) watchdog: Watchdog,
     /// Tells the redriver that a mass redrive has been asked for, or changed.
     pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
@@ -156,6 +164,8 @@ impl App {
             drain_rates: DrainRates::default(),
             history: History::default(),
             events: Events::default(),
+            metrics: Metrics::new(),
+            watchdog: Watchdog::default(),
             redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),

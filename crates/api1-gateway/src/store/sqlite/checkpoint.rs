@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jobs_core::meters::{Meters, Recorder};
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB, Result};
@@ -57,10 +58,27 @@ pub(super) fn spare_jobs(room: u64, cost: Cost) -> usize {
 }
 
 /// What can be read of the writer from outside.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Meter {
     log_frames: AtomicU64,
     commits: AtomicU64,
+    commit_seconds: Recorder,
+    commit_operations: Recorder,
+}
+
+/// Seconds of a commit, most of it the sync: from a disk with a cache of its own to one in trouble.
+const COMMIT_SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+const COMMIT_OPERATIONS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
+
+impl Default for Meter {
+    fn default() -> Self {
+        Meter {
+            log_frames: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            commit_seconds: Recorder::new(&COMMIT_SECONDS),
+            commit_operations: Recorder::new(&COMMIT_OPERATIONS),
+        }
+    }
 }
 
 impl Meter {
@@ -72,6 +90,20 @@ impl Meter {
     /// Transactions that have changed something since the store was opened.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// A durable commit of so many operations took so long.
+    pub(super) fn committed(&self, operations: usize, took: Duration) {
+        self.commit_seconds.add(took.as_secs_f64());
+        self.commit_operations.add(operations as f64);
+    }
+
+    pub(super) fn meters(&self) -> Meters {
+        Meters {
+            log_bytes: Some(self.log_bytes()),
+            commit_seconds: Some(self.commit_seconds.spread()),
+            commit_operations: Some(self.commit_operations.spread()),
+        }
     }
 
     /// Has SQLite tell the size of the log at each commit.
@@ -106,6 +138,10 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>, disk: Disk) -> Self {
         Checkpoints { meter, readers, disk, attempted_at: 0 }
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Bytes that the log may still grow by.
