@@ -21,11 +21,17 @@ use tokio::sync::Notify;
 use crate::accept_rate::AcceptRate;
 use crate::auth::Keys;
 use crate::body::Bounds;
+use crate::bulk::Bulk;
 use crate::config::Config;
+use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
+use crate::events::Events;
 use crate::gather::Gatherer;
+use crate::history::History;
+use crate::metrics::Metrics;
 use crate::problem::{Code, Problem};
 use crate::waiters::Waiters;
+use crate::watchdog::Watchdog;
 
 /// What the gateway's HTTP side needs of its settings. Not `Debug`: destinations hold secret headers.
 pub struct Setup {
@@ -45,11 +51,13 @@ impl From<&Config> for Setup {
             keys: Keys::new(&config.client_keys, &config.worker_tokens, &config.operator_keys),
             limits: Limits {
                 payload: Bounds { max_bytes: config.max_body, ..usual.payload },
+                connection: usual.connection,
                 min_free: config.min_free,
                 grace: config.grace,
                 retention: config.retention,
                 max_accept_rate: config.max_accept_rate,
                 backup_dir: config.backup_dir.clone(),
+                stalled_after: config.stalled_after,
             },
         }
     }
@@ -60,6 +68,8 @@ impl From<&Config> for Setup {
 pub struct Limits {
     /// Of one payload.
     pub payload: Bounds,
+    /// Of a client's connection.
+    pub connection: Deadlines,
     /// Bytes free on the store's disk below which nothing more is accepted; `None`: a bound of the gateway's own.
     pub min_free: Option<u64>,
     /// How long requests in progress may take to end once the process was told to.
@@ -69,17 +79,26 @@ pub struct Limits {
     pub max_accept_rate: Option<NonZeroU32>,
     /// Where backups are made; `None`: nowhere.
     pub backup_dir: Option<PathBuf>,
+    /// An alarm is raised when due work has not been handed out for so long.
+    pub stalled_after: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Limits {
             payload: Bounds { max_bytes: 1024 * 1024, deadline: Duration::from_secs(30) },
+            connection: Deadlines {
+                head: Duration::from_secs(10),
+                // A little longer than the server keeps a silent connection, which is its own business.
+                idle: Duration::from_secs(90),
+                unread: Duration::from_secs(30),
+            },
             min_free: None,
             grace: Duration::from_secs(25),
             retention: Retention::default(),
             max_accept_rate: None,
             backup_dir: None,
+            stalled_after: Duration::from_secs(60),
         }
     }
 }
@@ -99,6 +118,16 @@ pub struct App {
     pub(crate) waiters: Waiters,
     pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
+    pub(crate) metrics: Metrics,
+    pub(crate) watchdog: Watchdog,
+    /// What charts show of the recent past.
+    pub(crate) history: History,
+    /// Tells whoever listens what happens.
+    pub(crate) events: Events,
+    /// Verbs that are being done to many jobs.
+    pub(crate) bulk: Bulk,
+    /// Tells the redriver that a mass redrive has been asked for, or changed.
+    pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -136,6 +165,12 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
+            bulk: Bulk::default(),
+            metrics: Metrics::new(),
+            watchdog: Watchdog::default(),
+            history: History::default(),
+            events: Events::default(),
+            redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),
@@ -202,6 +237,10 @@ impl Catalog {
     pub(crate) fn find(&self, name: &str) -> Result<&Listed, Problem> {
         let unknown = || Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here"));
         self.listed.get(name).ok_or_else(unknown)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Destination>> {
+        self.listed.values().map(|listed| &listed.settings)
     }
 
     pub(crate) fn find_default(&self) -> Result<&Listed, Problem> {

@@ -43,7 +43,7 @@ impl App {
 
     /// Tells which workers cannot reach a destination that others can. `told`: what was told before.
     pub(crate) fn tell_of_cut_off(&self, told: &mut BTreeSet<(DestinationName, WorkerId)>) {
-        let views = self.dispatcher().views(self.clock.now());
+        let views = self.dispatcher().views();
         let of = |view: &DestinationView| {
             let name = view.name.clone();
             view.cut_off.iter().map(move |worker| (name.clone(), *worker)).collect::<Vec<_>>()
@@ -59,6 +59,7 @@ impl App {
     }
 
     async fn tell_of_change(&self, change: &Change) {
+        self.gate_changed(&change.destination);
         let destination = change.destination.as_str();
         let reason = change.record.open.as_ref().map(|(_, reason)| reason.as_str());
         match (change.transition, reason) {

@@ -13,6 +13,7 @@ use actix_web::{HttpResponse, ResponseError};
 use jobs_core::store::StoreError;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -32,13 +33,16 @@ pub enum Code {
     BadJobId,
     Unauthenticated,
     Forbidden,
+    CrossSite,
     NoSuchRoute,
     UnknownDestination,
     UnknownJob,
+    UnknownRedrive,
     NoResponse,
     MethodNotAllowed,
     BodyTimeout,
     WrongState,
+    WrongRedriveState,
     NoBackupFolder,
     BodyTooLarge,
     TooManyItems,
@@ -52,11 +56,13 @@ pub enum Code {
     StoreDown,
     StoreBusy,
     NoSpace,
+    TooManyListeners,
     Draining,
 }
 
 /// One line of the published table.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ProblemCode)]
 pub struct Row {
     #[serde(skip)]
     pub code: Code,
@@ -78,7 +84,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 34] = [
+pub const TABLE: [Row; 38] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -92,13 +98,16 @@ pub const TABLE: [Row; 34] = [
     row(Code::BadJobId, "bad_job_id", 400, "a job id is a UUID"),
     row(Code::Unauthenticated, "unauthenticated", 401, "a valid key is needed"),
     row(Code::Forbidden, "forbidden", 403, "this key may not do that"),
+    row(Code::CrossSite, "cross_site", 403, "a page's form must be sent from that page"),
     row(Code::NoSuchRoute, "no_such_route", 404, "there is nothing at this address"),
     row(Code::UnknownDestination, "unknown_destination", 404, "there is no such destination"),
     row(Code::UnknownJob, "unknown_job", 404, "there is no such job, or it was purged"),
+    row(Code::UnknownRedrive, "unknown_redrive", 404, "there is no such mass redrive"),
     row(Code::NoResponse, "no_response", 404, "no answer of the destination is kept for this job"),
     row(Code::MethodNotAllowed, "method_not_allowed", 405, "this address takes another method"),
     row(Code::BodyTimeout, "body_timeout", 408, "the body took too long to arrive"),
     row(Code::WrongState, "wrong_state", 409, "the job's state forbids it"),
+    row(Code::WrongRedriveState, "wrong_redrive_state", 409, "the mass redrive's state forbids it"),
     row(Code::NoBackupFolder, "no_backup_folder", 409, "this gateway was told no folder for backups"),
     row(Code::BodyTooLarge, "body_too_large", 413, "the body is larger than this gateway takes"),
     row(Code::TooManyItems, "too_many_items", 413, "too many items in one call"),
@@ -112,6 +121,7 @@ pub const TABLE: [Row; 34] = [
     later(Code::StoreDown, "store_down", "the store has failed: ask again with the same idempotency key", 2),
     later(Code::StoreBusy, "store_busy", "the store has more to do than it can answer for: nothing was changed", 1),
     later(Code::NoSpace, "no_space", "too little disk space is left to accept more jobs", 5),
+    later(Code::TooManyListeners, "too_many_listeners", "as many listen to events as this gateway serves", 10),
     later(Code::Draining, "draining", "this gateway is shutting down", 1),
 ];
 
@@ -119,6 +129,27 @@ impl Code {
     pub const fn row(self) -> &'static Row {
         &TABLE[self as usize]
     }
+}
+
+/// A problem's members, for the API's description; [`Problem`] is written as them.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "only described")]
+pub(crate) struct ProblemView {
+    #[schema(example = "/problems/unknown_job")]
+    r#type: String,
+    #[schema(example = "there is no such job, or it was purged")]
+    title: String,
+    #[schema(example = 404)]
+    status: u16,
+    #[schema(example = "job 0199d1b2-7c3e-7a10-8f00-4f6b1e2d3c4b")]
+    detail: String,
+    /// Stable; all are at `/problems`.
+    #[schema(example = "unknown_job")]
+    code: String,
+    /// The header, field or query parameter at fault.
+    #[schema(nullable = false)]
+    parameter: Option<String>,
 }
 
 /// An error answer: the code, and what the caller can do about this very case.
@@ -159,6 +190,10 @@ impl Problem {
         self.code
     }
 
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The answer with one more member: what became of each item of a batch.
     pub fn with_results(&self, results: &impl Serialize) -> HttpResponse {
         #[derive(Serialize)]
@@ -180,7 +215,8 @@ impl Problem {
             answer.insert_header((ALLOW, allow));
         }
         if self.code == Code::Unauthenticated {
-            answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            // A 401 must name a scheme; where the key belongs in a header of ours, that header is named in its place.
+            answer.insert_header((WWW_AUTHENTICATE, self.parameter.as_deref().unwrap_or("Bearer")));
         }
         answer.body(serde_json::to_string(members).expect("a problem is plain text and numbers"))
     }

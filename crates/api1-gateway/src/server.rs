@@ -5,23 +5,33 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::HttpServiceFactory;
-use actix_web::{FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder, guard, web};
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, HttpServiceFactory, Server};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, guard, web};
 use jobs_core::process::clock::Clock;
 use jobs_core::process::shutdown::Shutdown;
 use jobs_core::store::{JobStore, StoreError};
 
 use crate::app::{App, Setup};
+use crate::connection::{self, Connection};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
-use crate::public::{backup, cancel, destinations, forward, jobs, list, process, read, redrive, stats};
-use crate::{background, health};
+use crate::public::{
+    audit, backup, cancel, destinations, events, forward, job_events, jobs, list, process, read, redrive, redrives,
+    resolve, stats,
+};
+use crate::{background, health, metrics, openapi, pages};
 
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
 /// it is they who close it, between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A request's head must have arrived within this.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that is to be closed may still have been sent something: so long it is read, so that the last answer is not
+/// lost with a reset.
+const LINGER: Duration = Duration::from_secs(1);
 /// Kept of the grace for closing the store.
 const TO_CLOSE: Duration = Duration::from_secs(2);
 
@@ -45,23 +55,35 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(get("/api1/jobs/{id}", read::job))
         .service(get("/api1/jobs/{id}/payload", read::payload))
         .service(get("/api1/jobs/{id}/response", read::response))
+        .service(get("/api1/jobs/{id}/events", job_events::job_events))
         .service(post("/api1/jobs/{id}/cancel", cancel::cancel))
         .service(post("/api1/jobs/{id}/redrive", redrive::redrive))
+        .service(post("/api1/jobs/{id}/resolve", resolve::resolve))
+        .service(get_and_post("/api1/redrives", redrives::list, redrives::start))
+        .service(get("/api1/redrives/{id}", redrives::one))
+        .service(post("/api1/redrives/{id}/stop", redrives::stop))
+        .service(post("/api1/redrives/{id}/resume", redrives::resume))
+        .service(get("/api1/audit", audit::audit))
         .service(get("/api1/destinations", destinations::list))
         .service(get("/api1/destinations/{name}", destinations::one))
         .service(post("/api1/destinations/{name}/pause", destinations::pause))
         .service(post("/api1/destinations/{name}/resume", destinations::resume))
         .service(get("/api1/stats", stats::stats))
+        .service(get("/api1/events", events::events))
         .service(post("/api1/backup", backup::backup))
         .service(web::resource(["/forward/{destination}", "/forward/{destination}/{path:.*}"]).to(forward::forward))
         .service(post("/jobstore/v1/claim", claim))
         .service(post("/jobstore/v1/settle", settle))
         .service(post("/jobstore/v1/extend", extend))
+        .service(get("/openapi.json", openapi::openapi))
+        .service(get("/docs", openapi::page::docs))
+        .service(get("/docs/style.css", openapi::page::style))
         .service(get("/livez", health::livez))
         .service(get("/readyz", health::readyz))
-        .service(get("/metrics", health::metrics))
+        .service(get("/metrics", metrics::metrics))
         .service(get("/problems", health::problems))
         .service(get("/problems/{code}", health::problem))
+        .configure(pages::routes)
         .default_service(web::to(nothing_here));
 }
 
@@ -85,17 +107,7 @@ pub async fn run(
 /// See [`ServeError`].
 pub async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), ServeError> {
     background::start(&app);
-    let data = web::Data::from(Arc::clone(&app));
-    let server = HttpServer::new(move || actix_web::App::new().app_data(data.clone()).configure(routes))
-        .disable_signals()
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_DEADLINE)
-        // A worker that was killed while its claim was parked must win no jobs.
-        .h1_allow_half_closed(false)
-        .tcp_nodelay(true)
-        .shutdown_timeout(app.limits.grace.saturating_sub(TO_CLOSE).as_secs().max(1))
-        .listen(listener)?
-        .run();
+    let server = http_server(listener, &app)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     let ended = tokio::select! {
@@ -114,7 +126,41 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), ServeErro
     Ok(served?)
 }
 
-fn get<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
+/// What actix-web's own server would be, but for the deadlines of [`Connection`].
+fn http_server(listener: TcpListener, app: &Arc<App>) -> io::Result<Server> {
+    let data = web::Data::from(Arc::clone(app));
+    let deadlines = app.limits.connection;
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let grace = app.limits.grace.saturating_sub(TO_CLOSE).as_secs().max(1);
+    let builder = builder.disable_signals().shutdown_timeout(grace);
+    let builder = builder.listen("gateway", listener, move || {
+        let handlers = actix_web::App::new().app_data(data.clone()).configure(routes);
+        let handlers = handlers.wrap(from_fn(metrics::time_requests)).wrap_fn(connection::working);
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(deadlines.head)
+            .client_disconnect_timeout(LINGER)
+            // A worker that was killed while its claim was parked must win no jobs.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(Connection::introduce)
+            .h1(map_config(handlers.into_factory(), |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let connected = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
+            let connected = connected.map(|peer| (Connection::new(stream, deadlines), Some(peer)));
+            std::future::ready(connected.map_err(DispatchError::Io))
+        })
+        .and_then(http)
+    })?;
+    Ok(builder.run())
+}
+
+pub(crate) fn get<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
 where
     F: Handler<A>,
     A: FromRequest + 'static,
@@ -123,7 +169,7 @@ where
     only("GET, HEAD", web::resource(path).route(get_or_head().to(handler)))
 }
 
-fn post<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
+pub(crate) fn post<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static
 where
     F: Handler<A>,
     A: FromRequest + 'static,
@@ -132,7 +178,7 @@ where
     only("POST", web::resource(path).route(web::post().to(handler)))
 }
 
-fn get_and_post<F, A, G, B>(path: &str, get: F, post: G) -> impl HttpServiceFactory + 'static
+pub(crate) fn get_and_post<F, A, G, B>(path: &str, get: F, post: G) -> impl HttpServiceFactory + 'static
 where
     F: Handler<A>,
     A: FromRequest + 'static,

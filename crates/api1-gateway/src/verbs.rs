@@ -8,6 +8,7 @@ use jobs_core::destination::OrderingOnDead;
 use jobs_core::gate::Kind;
 use jobs_core::job::{Job, JobId, NewJob, WorkerId};
 use jobs_core::lifecycle::{Cancel, Redrive};
+use jobs_core::steering::Action;
 use jobs_core::store::{Enqueued, SettleAnswer, Settlement, Steered, StoreError, Swept};
 use jobs_core::time::Now;
 
@@ -63,6 +64,9 @@ impl App {
                         dispatcher.claimed(&grants, &claimed, app.clock.now());
                         claimed.died.iter().for_each(|job| dispatcher.job_changed(job));
                     }
+                    for leases in claimed.leases.chunk_by(|one, other| one.job.destination == other.job.destination) {
+                        app.metrics.leased(&leases[0].job.destination, leases.len() as u64);
+                    }
                     app.tell_of_ends(claimed.died.iter());
                     let granted: usize = grants.iter().map(|grant| grant.max as usize).sum();
                     if claimed.leases.len() < granted || grants.iter().any(|grant| grant.kind != Kind::Regular) {
@@ -92,9 +96,13 @@ impl App {
             let answers = app.store.settle(worker, settlements, app.judge(), app.clock.now()).await;
             drop(settling);
             let answers = answers?;
-            app.dispatcher().settled(&answers, app.clock.now());
+            let now = app.clock.now();
+            app.dispatcher().settled(&answers, now);
+            app.history.settled(&answers, now.wall);
+            app.metrics.settled(&answers);
             app.try_to_persist_gates().await;
             app.work.notify_waiters();
+            app.tell_of_settles(&answers);
             app.tell_of_ends(answers.iter().filter_map(|answer| match answer {
                 // Not again for a job that had ended before.
                 SettleAnswer::Known { job, attempt, ended, .. } if attempt.is_some() || ended.is_some() => Some(job),
@@ -105,25 +113,40 @@ impl App {
         .await
     }
 
-    /// `None`: there is no such job.
-    pub(crate) async fn cancel(self: &Arc<Self>, id: JobId) -> Result<Steered<Cancel>, StoreError> {
+    /// `operator`: who does so as an operator, which is noted. `None`: there is no such job.
+    pub(crate) async fn cancel(
+        self: &Arc<Self>,
+        id: JobId,
+        operator: Option<&str>,
+    ) -> Result<Steered<Cancel>, StoreError> {
         let Some(found) = self.store.job(id).await? else { return Ok(None) };
         let ordering_on_dead: OrderingOnDead = self.judge().policy(&found.job.destination).ordering_on_dead;
-        let app = Arc::clone(self);
+        let (app, operator) = (Arc::clone(self), operator.map(str::to_owned));
         to_the_end(async move {
             let steered = app.store.cancel(id, ordering_on_dead, app.clock.now()).await?;
             app.steered(steered.as_ref().map(|(_, job)| job));
+            if let (Some((Cancel::Cancelled | Cancel::Requested, _)), Some(by)) = (&steered, operator) {
+                app.note(&by, Action::Cancel, id, "").await;
+            }
             Ok(steered)
         })
         .await
     }
 
     /// `new_key`: the destination is to receive another idempotency key. `None`: there is no such job.
-    pub(crate) async fn redrive(self: &Arc<Self>, id: JobId, new_key: bool) -> Result<Steered<Redrive>, StoreError> {
-        let app = Arc::clone(self);
+    pub(crate) async fn redrive(
+        self: &Arc<Self>,
+        id: JobId,
+        new_key: bool,
+        by: &str,
+    ) -> Result<Steered<Redrive>, StoreError> {
+        let (app, by) = (Arc::clone(self), by.to_owned());
         to_the_end(async move {
             let steered = app.store.redrive(id, new_key, app.clock.now()).await?;
             app.steered(steered.as_ref().map(|(_, job)| job));
+            if let Some((Redrive::Redriven | Redrive::RunNow, _)) = &steered {
+                app.note(&by, Action::Redrive, id, if new_key { "with a new key" } else { "" }).await;
+            }
             Ok(steered)
         })
         .await
@@ -136,7 +159,9 @@ impl App {
         if count > 0 {
             self.dispatcher().swept(&swept, self.clock.now());
             self.work.notify_waiters();
-            self.tell_of_ends(swept.lapsed.iter().map(|(_, _, job)| job).chain(&swept.expired));
+            let changed = || swept.lapsed.iter().map(|(_, _, job)| job).chain(&swept.expired);
+            changed().for_each(|job| self.events.job_changed(job));
+            self.tell_of_ends(changed());
         }
         Ok(count)
     }
@@ -145,14 +170,18 @@ impl App {
         if let Some(job) = job {
             self.dispatcher().job_changed(job);
             self.work.notify_waiters();
+            self.events.job_changed(job);
             self.tell_of_ends(std::iter::once(job));
         }
     }
 
     /// Tells whoever waits for those of `jobs` that have ended.
     fn tell_of_ends<'a>(&self, jobs: impl Iterator<Item = &'a Job>) {
-        let ended = jobs.filter(|job| job.state.name().is_terminal());
-        self.drain_rates.ended(ended.inspect(|job| self.waiters.ended(job.id)).map(|job| &job.destination));
+        let ended = jobs.filter(|job| job.state.name().is_terminal()).inspect(|job| {
+            self.metrics.ended(job);
+            self.waiters.ended(job.id);
+        });
+        self.drain_rates.ended(ended.map(|job| &job.destination));
     }
 }
 

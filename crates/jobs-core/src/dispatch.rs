@@ -81,6 +81,8 @@ pub struct DestinationView {
     pub in_flight: u32,
     /// Workers that cannot reach it of late, while others can: their networks' trouble, for which nobody is held.
     pub cut_off: Vec<WorkerId>,
+    /// Oks a second before its latest outage, or of late: what it can be expected to take. 0 if unknown.
+    pub goodput: f64,
     pub last_error: Option<String>,
     /// When it was held because of failures.
     pub since: Option<Timestamp>,
@@ -144,6 +146,11 @@ impl Dispatcher {
         if let Some(session) = self.sessions.get_mut(&worker) {
             session.heard = now.mono;
         }
+    }
+
+    /// Workers that live, as far as is known.
+    pub fn workers(&self, now: Now) -> usize {
+        self.sessions.values().filter(|session| now.mono.since(session.heard) < LEASE_TERM).count()
     }
 
     /// What `worker`, which can have `concurrency` attempts in flight, may claim now: at most `max` in all, reserved
@@ -283,8 +290,8 @@ impl Dispatcher {
     }
 
     /// All destinations that are configured or have jobs, by name.
-    pub fn views(&self, now: Now) -> Vec<DestinationView> {
-        self.desks.iter().map(|(name, desk)| desk.view(name, now)).collect()
+    pub fn views(&self) -> Vec<DestinationView> {
+        self.desks.iter().map(|(name, desk)| desk.view(name)).collect()
     }
 
     fn hold(&mut self, name: &DestinationName, paused: bool, now: Now) -> bool {

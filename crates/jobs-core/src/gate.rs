@@ -25,12 +25,10 @@ mod window;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use self::breaker::{Breaker, Fault, Seen};
 use self::cut_off::CutOff;
 use self::dials::{Dials, Sample};
-pub use self::exchange::{Admission, Answer, Kind, Sent, Transition};
+pub use self::exchange::{Admission, Answer, GateStateName, Kind, Sent, Transition};
 use self::probe::{Probe, Probes};
 pub use self::settings::GateSettings;
 use crate::job::{JobId, Tick, WorkerId};
@@ -67,16 +65,6 @@ enum State {
         reason: String,
         probes: Probes,
     },
-}
-
-/// What a gate is doing, by the names of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GateStateName {
-    Closed,
-    Open,
-    Ramp,
-    Paused,
 }
 
 impl Gate {
@@ -124,7 +112,7 @@ impl Gate {
             open,
             misconfigured: self.is_misconfigured(),
             hold_until: self.hold_until.map(|until| now.wall.plus(until.since(now.mono))),
-            goodput: self.goodput.unwrap_or_else(|| self.dials.goodput()),
+            goodput: self.expected_goodput(),
             paused: self.paused,
         }
     }
@@ -176,6 +164,11 @@ impl Gate {
     /// Oks per second of late.
     pub fn goodput(&self) -> f64 {
         self.dials.goodput()
+    }
+
+    /// Oks per second before the latest outage, or of late if there was none: what a drain can be expected to reach.
+    pub fn expected_goodput(&self) -> f64 {
+        self.goodput.unwrap_or_else(|| self.dials.goodput())
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -334,7 +327,7 @@ impl Gate {
     /// Whether an answer is the trouble of its worker, which has lost its way to a destination that others reach.
     fn is_one_workers(&mut self, answer: &Answer<'_>, now: Mono) -> bool {
         if answer.outcome.class != Class::Down {
-            self.cut_off.got_through(answer.worker);
+            self.cut_off.got_through(answer.worker, now);
             return false;
         }
         let is_cut_off = self.breaker.is_cut_off(answer.worker, now);
@@ -345,8 +338,8 @@ impl Gate {
     }
 
     /// The workers that cannot reach the destination, while others can.
-    pub fn cut_off(&self, now: Mono) -> Vec<WorkerId> {
-        self.cut_off.workers(now)
+    pub fn cut_off(&self) -> Vec<WorkerId> {
+        self.cut_off.workers()
     }
 
     /// How long until time alone lets something through; zero if it may be asked now, `None` if only an answer does.

@@ -7,6 +7,7 @@ mod keys;
 mod lane;
 mod shelf;
 mod state;
+mod steering;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

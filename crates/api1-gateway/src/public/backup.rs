@@ -6,23 +6,29 @@
 use std::fs;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use jobs_core::steering::Action;
 use jobs_core::store::StoreError;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::bearer;
 use crate::problem::{Code, Problem};
 
 /// The copy, whole and on the disk.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Backup)]
 struct Copied {
     path: String,
     bytes: u64,
 }
 
+/// Copies the store while everything goes on
+#[utoipa::path(post, path = "/api1/backup", tag = "Operation",
+    responses((status = 200, body = Copied, description = "The copy is whole and on the disk"), (status = 409)))]
 pub(crate) async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    app.keys.operator(bearer(&request))?;
+    let by = app.keys.operator(bearer(&request))?;
     let no_folder = || Problem::new(Code::NoBackupFolder, "start the gateway with --backup-dir");
     let folder = app.limits.backup_dir.as_ref().ok_or_else(no_folder)?;
     let to = folder.join(name(app.clock.now().wall));
@@ -34,6 +40,7 @@ pub(crate) async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<
     })?;
     let bytes = fs::metadata(&to).map_err(|error| failed(error.to_string()))?.len();
     log::info!(path:% = to.display(), bytes; "backed up the store");
+    app.note(by, Action::Backup, to.display(), "").await;
     Ok(HttpResponse::Ok().json(Copied { path: to.display().to_string(), bytes }))
 }
 

@@ -85,7 +85,7 @@ impl Brain {
             return Planned { grants: names.iter().map(grant).collect(), now, views: Vec::new(), step };
         }
         let mut grants = self.dispatcher().plan(worker, concurrency, max, now);
-        let views = self.views(now);
+        let views = self.views();
         if self.bug == Some(Bug::ReleasesNobody) {
             grants.iter_mut().for_each(|grant| grant.released_below = 0);
         }
@@ -147,8 +147,8 @@ impl Brain {
         self.dispatcher().wake_in(now)
     }
 
-    pub(super) fn views(&self, now: Now) -> Vec<DestinationView> {
-        if self.timers.is_some() { Vec::new() } else { self.dispatcher().views(now) }
+    pub(super) fn views(&self) -> Vec<DestinationView> {
+        if self.timers.is_some() { Vec::new() } else { self.dispatcher().views() }
     }
 
     /// Whose policies and evidence a settle is judged by.

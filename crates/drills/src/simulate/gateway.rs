@@ -180,13 +180,13 @@ impl Gateway {
         self.state.rot(id);
     }
 
-    pub(super) fn sample(&self, name: &DestinationName, now: Us) -> Sample {
+    pub(super) fn sample(&self, name: &DestinationName, at_ms: u64) -> Sample {
         let counts = self.state.stats().destinations.remove(name).unwrap_or_default();
         let of = |state| counts.get(&state).copied().unwrap_or_default();
-        let view = self.brain.views(self.now(now)).into_iter().find(|view| view.name == *name);
+        let view = self.brain.views().into_iter().find(|view| view.name == *name);
         let gated = view.filter(|_| self.policy == RetryBy::Gate);
         Sample {
-            at_ms: now / MS,
+            at_ms,
             waiting: of(jobs_core::job::StateName::Pending),
             in_flight: of(jobs_core::job::StateName::Leased),
             limit: gated.as_ref().map(|view| view.limit),

@@ -221,7 +221,7 @@ impl World {
     fn sample(&mut self) {
         for (index, samples) in self.samples.iter_mut().enumerate() {
             let name = &self.plan.sites[index].settings.name;
-            samples.push(self.gateway.sample(name, self.now));
+            samples.push(self.gateway.sample(name, self.now / MS));
         }
         self.after(SAMPLE_EVERY, Event::Sample);
     }

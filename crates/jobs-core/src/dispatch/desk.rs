@@ -363,7 +363,7 @@ impl Desk {
         Some(self.gate.wait(now.mono)?.max(until_due).max(until_token))
     }
 
-    pub(super) fn view(&self, name: &DestinationName, now: Now) -> DestinationView {
+    pub(super) fn view(&self, name: &DestinationName) -> DestinationView {
         let (since, why) = self.gate.reason().unzip();
         let state = self.gate.state();
         let (state, reason) = match &self.settings {
@@ -382,7 +382,8 @@ impl Desk {
             rate: self.gate.rate(),
             epoch: self.gate.epoch(),
             in_flight: self.leases.in_flight(),
-            cut_off: self.gate.cut_off(now.mono),
+            cut_off: self.gate.cut_off(),
+            goodput: self.gate.expected_goodput(),
             last_error: self.last_error.clone(),
             since,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::job::WorkerId;
 use crate::time::Mono;
 
-/// How long a worker is shown after the latest call by which it was cut off.
+/// How long a worker is shown after the latest call by which it was cut off, as long as others are answered.
 const SHOWN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -22,12 +22,11 @@ impl CutOff {
     }
 
     /// A call of `worker` was answered, whatever the answer.
-    pub(super) fn got_through(&mut self, worker: WorkerId) {
-        self.latest.remove(&worker);
+    pub(super) fn got_through(&mut self, worker: WorkerId, now: Mono) {
+        self.latest.retain(|other, latest| *other != worker && now.since(*latest) < SHOWN);
     }
 
-    pub(super) fn workers(&self, now: Mono) -> Vec<WorkerId> {
-        let shown = self.latest.iter().filter(|(_, latest)| now.since(**latest) < SHOWN);
-        shown.map(|(worker, _)| *worker).collect()
+    pub(super) fn workers(&self) -> Vec<WorkerId> {
+        self.latest.keys().copied().collect()
     }
 }

@@ -1,5 +1,7 @@
 //! What passes between a gate and whoever grants under it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::Outcome;
 use crate::time::Mono;
@@ -50,4 +52,15 @@ pub enum Transition {
     Opened,
     /// The epoch has risen: what the outage held is due.
     Recovered,
+}
+
+/// What a gate is doing, by the names of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum GateStateName {
+    Closed,
+    Open,
+    Ramp,
+    Paused,
 }

@@ -45,9 +45,9 @@ async fn a_second_gateway_on_the_same_file_is_refused() {
 async fn a_file_of_a_newer_version_is_refused() {
     let database = Sqlite::new();
     database.open_sqlite().close().await.expect("the store closes");
-    by_hand(&database, "INSERT INTO schema_step VALUES (2, 'whatever', 0)");
+    by_hand(&database, "INSERT INTO schema_step SELECT max(number) + 1, 'whatever', 0 FROM schema_step");
     let reason = refusal(&database.path());
-    assert!(reason.contains("newer version (schema 2, this version knows 1)"), "{reason}");
+    assert!(reason.contains("newer version (schema 3, this version knows 2)"), "{reason}");
 }
 
 #[tokio::test]
@@ -73,6 +73,18 @@ async fn a_file_of_another_program_is_refused_and_left_alone() {
         .expect("written");
     let reason = refusal(&text.path());
     assert!(reason.contains("not a database"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_first_start_that_was_cut_short_leaves_a_file_that_later_starts_know_for_their_own() {
+    let database = Sqlite::new();
+    std::fs::write(database.path(), "").expect("the file is made, and no more");
+    for n in 1..=2 {
+        let store = database.open_sqlite();
+        store.enqueue(vec![job(n)], BEGIN).await.expect("the job is accepted");
+        store.close().await.expect("the store closes");
+    }
+    assert_eq!(database.open_sqlite().stats().await.expect("stats are read").accepted, 2);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl World {
         if !changes.is_empty() && !saving {
             self.gateway.waiting.push(Op::SaveGates { changes, calls: Vec::new() });
         }
-        self.watch.gates(&self.gateway.brain.views(self.gateway.now(self.now)));
+        self.watch.gates(&self.gateway.brain.views());
         self.look();
         self.begin_commit();
     }

@@ -182,7 +182,7 @@ fn where_every_second_call_fails_by_chance_a_row_of_failures_opens_nothing_and_a
 fn a_worker_that_others_outdo_is_shown_as_cut_off_until_it_gets_through() {
     let mut bench = Bench::new();
     let (ok, down) = (Outcome::of(Class::Ok), Outcome::of(Class::Down));
-    let cut_off = |bench: &Bench| bench.gate.cut_off(bench.now.mono);
+    let cut_off = |bench: &Bench| bench.gate.cut_off();
     for (worker, job, outcome) in [(2, 1, &ok), (1, 2, &down)] {
         let sent = bench.send(job).unwrap();
         bench.answer_by(worker, job, sent, outcome, false);
