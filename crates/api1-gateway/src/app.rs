@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::accept_rate::AcceptRate;
 use crate::auth::Keys;
 use crate::body::Bounds;
+use crate::bulk::Bulk;
 use crate::config::Config;
 use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
@@ -117,12 +118,14 @@ pub struct App {
     pub(crate) waiters: Waiters,
     pub(crate) gatherer: Gatherer,
     pub(crate) drain_rates: DrainRates,
+    pub(crate) metrics: Metrics,
+    pub(crate) watchdog: Watchdog,
     /// What charts show of the recent past.
     pub(crate) history: History,
     /// Tells whoever listens what happens.
     pub(crate) events: Events,
-    pub(crate) metrics: Metrics,
-    pub(crate) watchdog: Watchdog,
+    /// Verbs that are being done to many jobs.
+    pub(crate) bulk: Bulk,
     /// Tells the redriver that a mass redrive has been asked for, or changed.
     pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
@@ -162,10 +165,11 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
-            history: History::default(),
-            events: Events::default(),
+            bulk: Bulk::default(),
             metrics: Metrics::new(),
             watchdog: Watchdog::default(),
+            history: History::default(),
+            events: Events::default(),
             redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
@@ -233,6 +237,10 @@ impl Catalog {
     pub(crate) fn find(&self, name: &str) -> Result<&Listed, Problem> {
         let unknown = || Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here"));
         self.listed.get(name).ok_or_else(unknown)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Destination>> {
+        self.listed.values().map(|listed| &listed.settings)
     }
 
     pub(crate) fn find_default(&self) -> Result<&Listed, Problem> {

@@ -14,6 +14,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, web};
 use jobs_core::job::{Attempt, DestinationName, Job};
 use jobs_core::process::clock;
+use jobs_core::store::SettleAnswer;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -79,8 +80,15 @@ impl Metrics {
         Metrics { registry, ..metrics }
     }
 
-    /// A line was added to the attempt log of a job of `destination`.
-    pub(crate) fn attempted(&self, destination: &DestinationName, attempt: &Attempt) {
+    pub(crate) fn settled(&self, answers: &[SettleAnswer]) {
+        for answer in answers {
+            if let SettleAnswer::Known { job, attempt: Some(attempt), .. } = answer {
+                self.attempted(&job.destination, attempt);
+            }
+        }
+    }
+
+    fn attempted(&self, destination: &DestinationName, attempt: &Attempt) {
         self.settled.get_or_create(&of_both(destination, "class", attempt.outcome.as_str())).inc();
         self.attempt_seconds.get_or_create(&of(destination)).observe(attempt.duration.as_secs_f64());
         if attempt.next_run_at.is_some() {

@@ -14,7 +14,8 @@ use utoipa::OpenApi;
 
 use crate::problem::{PROBLEM_JSON, ProblemView, TABLE};
 use crate::public::{
-    audit, backup, cancel, destinations, jobs, list, process, read, redrive, redrives, resolve, stats,
+    audit, backup, cancel, destinations, events, job_events, jobs, list, process, read, redrive, redrives, resolve,
+    stats,
 };
 use crate::{health, metrics};
 
@@ -34,6 +35,7 @@ use crate::{health, metrics};
         read::job,
         read::payload,
         read::response,
+        job_events::job_events,
         cancel::cancel,
         redrive::redrive,
         resolve::resolve,
@@ -48,6 +50,7 @@ use crate::{health, metrics};
         destinations::pause,
         destinations::resume,
         stats::stats,
+        events::events,
         backup::backup,
         health::livez,
         health::readyz,

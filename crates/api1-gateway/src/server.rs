@@ -21,7 +21,8 @@ use crate::connection::{self, Connection};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
 use crate::public::{
-    audit, backup, cancel, destinations, events, forward, jobs, list, process, read, redrive, redrives, resolve, stats,
+    audit, backup, cancel, destinations, events, forward, job_events, jobs, list, process, read, redrive, redrives,
+    resolve, stats,
 };
 use crate::{background, health, metrics, openapi, pages};
 
@@ -54,6 +55,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(get("/api1/jobs/{id}", read::job))
         .service(get("/api1/jobs/{id}/payload", read::payload))
         .service(get("/api1/jobs/{id}/response", read::response))
+        .service(get("/api1/jobs/{id}/events", job_events::job_events))
         .service(post("/api1/jobs/{id}/cancel", cancel::cancel))
         .service(post("/api1/jobs/{id}/redrive", redrive::redrive))
         .service(post("/api1/jobs/{id}/resolve", resolve::resolve))

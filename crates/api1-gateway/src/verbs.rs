@@ -99,11 +99,7 @@ impl App {
             let now = app.clock.now();
             app.dispatcher().settled(&answers, now);
             app.history.settled(&answers, now.wall);
-            for answer in &answers {
-                if let SettleAnswer::Known { job, attempt: Some(attempt), .. } = answer {
-                    app.metrics.attempted(&job.destination, attempt);
-                }
-            }
+            app.metrics.settled(&answers);
             app.try_to_persist_gates().await;
             app.work.notify_waiters();
             app.tell_of_settles(&answers);

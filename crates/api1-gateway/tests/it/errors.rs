@@ -13,7 +13,6 @@ use crate::support::{Gateway, answer, header, problem, problem_of, setup};
 async fn a_wrong_address_or_method_is_a_problem() {
     let gateway = Gateway::start().await;
     for path in [
-        "/",
         "/api1",
         "/api1/process/",
         "/api1/jobs/",

@@ -8,6 +8,7 @@ mod config;
 mod connections;
 mod errors;
 mod fake_store;
+mod following;
 mod forward;
 mod gates;
 mod hang_ups;

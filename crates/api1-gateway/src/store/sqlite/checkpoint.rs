@@ -140,8 +140,9 @@ impl Checkpoints {
         Checkpoints { meter, readers, disk, attempted_at: 0 }
     }
 
-    pub(super) fn meter(&self) -> &Meter {
-        &self.meter
+    /// A durable commit of so many operations took so long.
+    pub(super) fn committed(&self, operations: usize, took: Duration) {
+        self.meter.committed(operations, took);
     }
 
     /// Bytes that the log may still grow by.

@@ -139,7 +139,7 @@ impl Desk<'_> {
         let begun = clock::instant();
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         if taken.durable {
-            self.checkpoints.meter().committed(taken.operations.len(), begun.elapsed());
+            self.checkpoints.committed(taken.operations.len(), begun.elapsed());
         }
         Ok(effects)
     }
