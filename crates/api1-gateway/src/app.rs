@@ -115,6 +115,8 @@ pub struct App {
     pub(crate) history: History,
     /// Tells whoever listens what happens.
     pub(crate) events: Events,
+    /// Tells the redriver that a mass redrive has been asked for, or changed.
+    pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
     pub(crate) low_space: AtomicBool,
     pub(crate) parked: AtomicU64,
@@ -154,6 +156,7 @@ impl App {
             drain_rates: DrainRates::default(),
             history: History::default(),
             events: Events::default(),
+            redrives: Notify::new(),
             low_space: AtomicBool::new(false),
             parked: AtomicU64::new(0),
             gate_writes: tokio::sync::Mutex::new(()),

@@ -12,6 +12,7 @@ use jobs_core::process::tasks;
 use jobs_core::store::StoreError;
 
 use crate::app::App;
+use crate::redriver;
 
 /// Sweeps in a row before the next pause: with some hundreds of jobs each, what falls due at once is soon done, in small commits.
 const SWEEPS_IN_A_ROW: usize = 20;
@@ -33,11 +34,12 @@ pub(crate) fn start(app: &Arc<App>) {
     tasks::supervise("purger", shutdown, purge(Arc::clone(app)));
     tasks::supervise("space guard", shutdown, guard_space(Arc::clone(app)));
     tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
+    tasks::supervise("redriver", shutdown, redriver::run(Arc::clone(app)));
     tasks::supervise("store watch", shutdown, watch_store(Arc::clone(app)));
 }
 
 /// Waits; false once the process drains.
-async fn goes_on(app: &App, pause: Duration) -> bool {
+pub(crate) async fn goes_on(app: &App, pause: Duration) -> bool {
     tokio::select! {
         () = tokio::time::sleep(pause) => true,
         () = app.shutdown.wait() => false,
@@ -118,7 +120,7 @@ async fn watch_store(app: Arc<App>) {
 }
 
 /// A background step that failed is tried again; a broken store is reported by its watch.
-fn report(step: &str, error: &StoreError) {
+pub(crate) fn report(step: &str, error: &StoreError) {
     match error {
         StoreError::Closed | StoreError::Broken(_) => log::debug!(error:% = error; "could not {step}"),
         StoreError::Full(_) | StoreError::Busy(_) | StoreError::Unusable(_) => {

@@ -2,8 +2,9 @@
 //!
 //! A request's trip, in reading order: [`connection`] has deadlines, [`server`] all routes; `public` reads a request (`body`, `options`, `headers`) and
 //! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
-//! together what comes at the same moment, `gates` writes down who is held; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for; `pages` is the dashboard,
-//! `history` what its charts show, `events` what it listens to;
+//! together what comes at the same moment, `gates` writes down who is held, `operators` does what operators ask and notes it,
+//! `redriver` redrives many jobs; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks
+//! for; `pages` is the dashboard, `history` what its charts show, `events` what it listens to;
 //! [`problem`] is every error there is. What a job may become is decided in [`jobs_core`], and remembered behind
 //! [`jobs_core::store::JobStore`].
 
@@ -22,11 +23,13 @@ mod headers;
 mod health;
 mod history;
 mod jobstore;
+mod operators;
 mod options;
 mod pages;
 pub mod problem;
 mod public;
 mod query;
+mod redriver;
 pub mod reload;
 pub mod server;
 pub mod store;

@@ -36,10 +36,12 @@ pub enum Code {
     NoSuchRoute,
     UnknownDestination,
     UnknownJob,
+    UnknownRedrive,
     NoResponse,
     MethodNotAllowed,
     BodyTimeout,
     WrongState,
+    WrongRedriveState,
     NoBackupFolder,
     BodyTooLarge,
     TooManyItems,
@@ -80,7 +82,7 @@ const fn later(code: Code, name: &'static str, title: &'static str, seconds: u32
 }
 
 /// All codes with what they mean to a caller. A code keeps its name for ever.
-pub const TABLE: [Row; 36] = [
+pub const TABLE: [Row; 38] = [
     row(Code::BadJson, "bad_json", 400, "the body is not valid JSON"),
     row(Code::BadMessage, "bad_message", 400, "the body is JSON, but not what this call takes"),
     row(Code::BadBatch, "bad_batch", 400, "no item of the batch could be accepted"),
@@ -98,10 +100,12 @@ pub const TABLE: [Row; 36] = [
     row(Code::NoSuchRoute, "no_such_route", 404, "there is nothing at this address"),
     row(Code::UnknownDestination, "unknown_destination", 404, "there is no such destination"),
     row(Code::UnknownJob, "unknown_job", 404, "there is no such job, or it was purged"),
+    row(Code::UnknownRedrive, "unknown_redrive", 404, "there is no such mass redrive"),
     row(Code::NoResponse, "no_response", 404, "no answer of the destination is kept for this job"),
     row(Code::MethodNotAllowed, "method_not_allowed", 405, "this address takes another method"),
     row(Code::BodyTimeout, "body_timeout", 408, "the body took too long to arrive"),
     row(Code::WrongState, "wrong_state", 409, "the job's state forbids it"),
+    row(Code::WrongRedriveState, "wrong_redrive_state", 409, "the mass redrive's state forbids it"),
     row(Code::NoBackupFolder, "no_backup_folder", 409, "this gateway was told no folder for backups"),
     row(Code::BodyTooLarge, "body_too_large", 413, "the body is larger than this gateway takes"),
     row(Code::TooManyItems, "too_many_items", 413, "too many items in one call"),

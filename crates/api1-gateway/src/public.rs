@@ -1,5 +1,6 @@
 //! The public API, one file per verb; what callers and operators use.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod cancel;
 mod cursor;
@@ -12,6 +13,8 @@ pub(crate) mod list;
 pub(crate) mod process;
 pub(crate) mod read;
 pub(crate) mod redrive;
+pub(crate) mod redrives;
+pub(crate) mod resolve;
 pub(crate) mod stats;
 mod wait;
 
@@ -39,8 +42,8 @@ fn unknown_job(id: JobId) -> Problem {
 async fn done(app: &App, job: &Job, mut answer: HttpResponseBuilder) -> HttpResponse {
     match app.store.job(job.id).await {
         Ok(found) => {
-            let attempts = found.map(|found| found.attempts).unwrap_or_default();
-            answer.json(JobView::whole(job, &attempts))
+            let (attempts, resolution) = found.map(|found| (found.attempts, found.resolution)).unwrap_or_default();
+            answer.json(JobView::whole(job, &attempts, resolution.as_ref()))
         }
         Err(error) => {
             log::warn!(job:% = job.id, error:% = error; "a job is shown without its attempts: they could not be read");

@@ -19,7 +19,9 @@ use crate::app::{App, Setup};
 use crate::connection::{self, Connection};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
-use crate::public::{backup, cancel, destinations, events, forward, jobs, list, process, read, redrive, stats};
+use crate::public::{
+    audit, backup, cancel, destinations, events, forward, jobs, list, process, read, redrive, redrives, resolve, stats,
+};
 use crate::{background, health, pages};
 
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
@@ -53,6 +55,12 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(get("/api1/jobs/{id}/response", read::response))
         .service(post("/api1/jobs/{id}/cancel", cancel::cancel))
         .service(post("/api1/jobs/{id}/redrive", redrive::redrive))
+        .service(post("/api1/jobs/{id}/resolve", resolve::resolve))
+        .service(get_and_post("/api1/redrives", redrives::list, redrives::start))
+        .service(get("/api1/redrives/{id}", redrives::one))
+        .service(post("/api1/redrives/{id}/stop", redrives::stop))
+        .service(post("/api1/redrives/{id}/resume", redrives::resume))
+        .service(get("/api1/audit", audit::audit))
         .service(get("/api1/destinations", destinations::list))
         .service(get("/api1/destinations/{name}", destinations::one))
         .service(post("/api1/destinations/{name}/pause", destinations::pause))

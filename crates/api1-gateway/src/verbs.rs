@@ -8,6 +8,7 @@ use jobs_core::destination::OrderingOnDead;
 use jobs_core::gate::Kind;
 use jobs_core::job::{Job, JobId, NewJob, WorkerId};
 use jobs_core::lifecycle::{Cancel, Redrive};
+use jobs_core::steering::Action;
 use jobs_core::store::{Enqueued, SettleAnswer, Settlement, Steered, StoreError, Swept};
 use jobs_core::time::Now;
 
@@ -108,25 +109,40 @@ impl App {
         .await
     }
 
-    /// `None`: there is no such job.
-    pub(crate) async fn cancel(self: &Arc<Self>, id: JobId) -> Result<Steered<Cancel>, StoreError> {
+    /// `operator`: who does so as an operator, which is noted. `None`: there is no such job.
+    pub(crate) async fn cancel(
+        self: &Arc<Self>,
+        id: JobId,
+        operator: Option<&str>,
+    ) -> Result<Steered<Cancel>, StoreError> {
         let Some(found) = self.store.job(id).await? else { return Ok(None) };
         let ordering_on_dead: OrderingOnDead = self.judge().policy(&found.job.destination).ordering_on_dead;
-        let app = Arc::clone(self);
+        let (app, operator) = (Arc::clone(self), operator.map(str::to_owned));
         to_the_end(async move {
             let steered = app.store.cancel(id, ordering_on_dead, app.clock.now()).await?;
             app.steered(steered.as_ref().map(|(_, job)| job));
+            if let (Some((Cancel::Cancelled | Cancel::Requested, _)), Some(by)) = (&steered, operator) {
+                app.note(&by, Action::Cancel, id, "").await;
+            }
             Ok(steered)
         })
         .await
     }
 
     /// `new_key`: the destination is to receive another idempotency key. `None`: there is no such job.
-    pub(crate) async fn redrive(self: &Arc<Self>, id: JobId, new_key: bool) -> Result<Steered<Redrive>, StoreError> {
-        let app = Arc::clone(self);
+    pub(crate) async fn redrive(
+        self: &Arc<Self>,
+        id: JobId,
+        new_key: bool,
+        by: &str,
+    ) -> Result<Steered<Redrive>, StoreError> {
+        let (app, by) = (Arc::clone(self), by.to_owned());
         to_the_end(async move {
             let steered = app.store.redrive(id, new_key, app.clock.now()).await?;
             app.steered(steered.as_ref().map(|(_, job)| job));
+            if let Some((Redrive::Redriven | Redrive::RunNow, _)) = &steered {
+                app.note(&by, Action::Redrive, id, if new_key { "with a new key" } else { "" }).await;
+            }
             Ok(steered)
         })
         .await

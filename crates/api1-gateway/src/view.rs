@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobs_core::job::{Attempt, DeadReason, DestinationName, Epoch, Job, JobId, Priority, State, StateName, WorkerId};
+use jobs_core::steering::Resolution;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
 
@@ -29,6 +30,9 @@ pub(crate) struct JobView<'a> {
     /// Left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt_log: Option<Vec<AttemptView<'a>>>,
+    /// How an operator has settled it otherwise. Left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<Option<&'a Resolution>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,12 +79,14 @@ impl<'a> JobView<'a> {
             redriven_from: job.redriven_from,
             cancel_requested,
             attempt_log: None,
+            resolved: None,
         }
     }
 
     /// With its attempts, oldest first.
-    pub(crate) fn whole(job: &'a Job, attempts: &'a [Attempt]) -> Self {
-        JobView { attempt_log: Some(attempts.iter().map(AttemptView::of).collect()), ..JobView::summary(job) }
+    pub(crate) fn whole(job: &'a Job, attempts: &'a [Attempt], resolution: Option<&'a Resolution>) -> Self {
+        let attempt_log = Some(attempts.iter().map(AttemptView::of).collect());
+        JobView { attempt_log, resolved: Some(resolution), ..JobView::summary(job) }
     }
 }
 

@@ -19,11 +19,12 @@ use crate::mixed::Mixed;
 use crate::report::Progress;
 use crate::trio::build::Programs;
 use crate::trio::{Plan, Trio};
-use crate::verdict::Tally;
+use crate::verdict::{Claims, Tally};
 use crate::wait;
 
 pub use self::report::CrashReport;
 use self::report::Struck;
+pub(crate) use self::report::rule_of_three;
 
 const WORKERS: usize = 2;
 
@@ -77,7 +78,7 @@ pub async fn run(programs: &Programs, settings: Settings, progress: &mut Progres
     let began = clock::instant();
     let mut drill = Drill {
         trio: Trio::start(programs, plan).await?,
-        draws: Draws { seed: settings.seed, drawn: 0 },
+        draws: Draws::new(settings.seed),
         struck: Struck::default(),
         tally: Tally::default(),
     };
@@ -140,7 +141,7 @@ impl Drill {
             wait::until(DRAIN_LIMIT, async || gateway.stats().await.ok().filter(|stats| stats.waiting() == 0));
         // What still waits is told by the comparison.
         drop(drained.await);
-        self.tally.judge(&self.trio, &ledger).await
+        self.tally.judge(&self.trio, &ledger, Claims::AreKept).await
     }
 
     fn kill(&mut self, victim: Victim) {
@@ -181,12 +182,16 @@ impl Drill {
 }
 
 /// What is drawn from the seed, one after the other.
-struct Draws {
+pub(crate) struct Draws {
     seed: u64,
     drawn: u64,
 }
 
 impl Draws {
+    pub(crate) fn new(seed: u64) -> Self {
+        Draws { seed, drawn: 0 }
+    }
+
     fn below(&mut self, sides: u64) -> u64 {
         self.drawn += 1;
         mixed(self.seed, self.drawn) % sides.max(1)
@@ -197,7 +202,7 @@ impl Draws {
     }
 
     /// A drill chooses its moments by the clock: nothing is waited for here.
-    async fn pause(&mut self, range: (u64, u64)) {
+    pub(crate) async fn pause(&mut self, range: (u64, u64)) {
         tokio::time::sleep(self.within(range)).await;
     }
 
@@ -215,19 +220,27 @@ impl Draws {
 
 /// What API 2 does in a round: it fails now and then, in another way each time.
 fn weather(round: u64, seed: u64) -> Value {
-    match round % 5 {
+    match round % 6 {
         0 => json!({"mode": "error_rate", "rate": 0.2, "status": 503, "seed": seed}),
         1 => json!({"mode": "flapping", "up_ms": 500, "down_ms": 150}),
         2 => json!({"mode": "error_rate", "rate": 0.2, "status": 500, "seed": seed}),
-        3 => json!({"mode": "latency", "ms": 20, "jitter_ms": 60, "seed": seed}),
-        _ => json!({"mode": "script", "steps": [
-            {"for_ms": 800, "mode": "latency", "ms": 20, "jitter_ms": 20},
-            {"for_ms": 300, "mode": "reset"},
-            {"for_ms": 800, "mode": "error_rate", "rate": 0.3, "status": 500},
-            {"for_ms": 300, "mode": "hang"},
-            {"mode": "up"},
-        ]}),
+        3 => json!({"mode": "latency", "ms": 20, "jitter_ms": 150, "seed": seed}),
+        4 => by_turns(seed, &json!({"mode": "error_rate", "rate": 0.3, "status": 500})),
+        _ => by_turns(seed, &json!({"mode": "reset"})),
     }
+}
+
+/// Slow answers and `other`, by turns, for as long as a round takes.
+fn by_turns(seed: u64, other: &Value) -> Value {
+    let slow = json!({"mode": "latency", "ms": 20, "jitter_ms": 100});
+    let mut steps = Vec::new();
+    for (spell, for_ms) in std::iter::repeat_n([(&slow, 400), (other, 100)], 20).flatten() {
+        let mut step = spell.clone();
+        step["for_ms"] = json!(for_ms);
+        steps.push(step);
+    }
+    steps.push(slow);
+    json!({"mode": "script", "steps": steps, "seed": seed})
 }
 
 #[cfg(test)]
@@ -236,7 +249,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_victim_is_met_and_no_more_kills_are_made_than_are_left() {
-        let mut draws = Draws { seed: 1, drawn: 0 };
+        let mut draws = Draws::new(1);
         let many: Vec<Victim> = (0..200).map(|_| draws.victim(9)).collect();
         for wanted in [Victim::Gateway, Victim::StartingGateway, Victim::Worker(0), Victim::Worker(1), Victim::Both(1)]
         {

@@ -20,7 +20,7 @@ use crate::trio::API2;
 const KEYS: u64 = 6;
 
 /// Between two requests of a poster.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(60);
 
 /// How long a request is repeated that is not acknowledged: a gateway that was killed is back long before.
 const POST_LIMIT: Duration = Duration::from_secs(60);
@@ -108,7 +108,7 @@ impl Poster {
     async fn post_one(&self, number: u64, ledger: &mut MixedLedger) -> Option<JobId> {
         let intent = Intent::numbered(&self.run, number, self.seed);
         let draw = ledger::mixed(self.seed ^ 0x6d69_7865, number);
-        let (delayed, twice, again) = (draw % 5 == 0, draw % 7 == 0, draw % 3 == 0);
+        let (delayed, twice, again) = (draw.is_multiple_of(5), draw.is_multiple_of(7), draw.is_multiple_of(3));
         let mut options = Vec::new();
         options.extend(self.ordering_key.as_deref().map(|key| ("job-ordering-key", key)));
         options.extend(delayed.then_some(("job-delay", DELAY_HEADER)));

@@ -78,6 +78,10 @@ pub struct Plan {
     pub worker_flags: Vec<String>,
     /// Where the trio's own folder is made; by default among the system's temporary files.
     pub within: Option<PathBuf>,
+    /// Variables for the gateway.
+    pub gateway_variables: Vec<(String, String)>,
+    /// A folder for the store's file; by default the trio's own.
+    pub store_in: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -92,6 +96,8 @@ impl Default for Plan {
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
             within: None,
+            gateway_variables: Vec::new(),
+            store_in: None,
         }
     }
 }
@@ -130,8 +136,11 @@ impl Trio {
         }
         let destination_flags = destinations::flags(&apis, &plan, folder.path())?;
         let arguments = gateway_arguments(ANY_PORT, folder.path(), &destination_flags, &plan);
-        let (gateway_process, at) =
-            start_ready(programs, API1_GATEWAY, "gateway", &arguments, folder.path(), &http).await?;
+        let variables = &plan.gateway_variables;
+        let mut gateway_process =
+            Process::start_with(programs, API1_GATEWAY, "gateway", &arguments, folder.path(), variables)?;
+        let at = gateway_process.listening().await?;
+        ready(&mut gateway_process, &format!("http://{}", at.address), &http).await?;
         let gateway = Gateway::new(&format!("http://{}", at.address), &http);
         let workers = plan.workers;
         let mut trio = Trio {
@@ -204,12 +213,32 @@ impl Trio {
     /// # Errors
     /// [`TrioError`] when it does not get ready.
     pub async fn restart_gateway(&mut self) -> Result<(), TrioError> {
-        let address = self.gateway.address().to_owned();
-        let arguments = self.gateway_arguments(&address);
+        self.begin_gateway(false)?;
+        self.gateway_ready().await
+    }
+
+    /// Starts the gateway again, over the same store and on the same port, and waits for nothing. It must have ended. `stopped`: it
+    /// stands still just before it begins, until [`Process::resume`].
+    ///
+    /// # Errors
+    /// [`TrioError::Io`] when the program cannot be started at all.
+    pub fn begin_gateway(&mut self, stopped: bool) -> Result<(), TrioError> {
+        let arguments = self.gateway_arguments(self.gateway.address());
+        let mut variables = self.plan.gateway_variables.clone();
+        variables.extend(stopped.then(|| (leash::STOPPED.to_owned(), "1".to_owned())));
         let folder = self.folder.path();
-        let started = start_ready(&self.programs, API1_GATEWAY, "gateway", &arguments, folder, &self.http);
-        self.gateway_process = started.await?.0;
+        let started = Process::start_with(&self.programs, API1_GATEWAY, "gateway", &arguments, folder, &variables);
+        self.gateway_process = started?;
         Ok(())
+    }
+
+    /// Waits until a gateway that was begun can serve.
+    ///
+    /// # Errors
+    /// [`TrioError`] when it ends instead, or does not get ready.
+    pub async fn gateway_ready(&mut self) -> Result<(), TrioError> {
+        self.gateway_process.listening().await?;
+        ready(&mut self.gateway_process, self.gateway.url(), &self.http).await
     }
 
     /// Starts the gateway again, and kills it before it can be of use. It must have ended.
@@ -217,10 +246,7 @@ impl Trio {
     /// # Errors
     /// [`TrioError::Io`] when the program cannot be started at all.
     pub async fn cut_start_short(&mut self, after: Duration) -> Result<(), TrioError> {
-        let address = self.gateway.address().to_owned();
-        let arguments = self.gateway_arguments(&address);
-        let started = Process::start(&self.programs, API1_GATEWAY, "gateway", &arguments, self.folder.path());
-        self.gateway_process = started?;
+        self.begin_gateway(false)?;
         tokio::time::sleep(after).await;
         self.gateway_process.kill();
         Ok(())
@@ -252,7 +278,7 @@ impl Trio {
 
     /// The file of the store.
     pub fn store(&self) -> PathBuf {
-        self.folder.path().join(STORE)
+        store_file(self.folder.path(), &self.plan)
     }
 
     /// Starts a second gateway over the same store, on a port of its own, without waiting for anything.
@@ -300,10 +326,14 @@ fn new_folder(within: Option<&Path>) -> Result<TempDir, TrioError> {
 }
 
 fn gateway_arguments(listen: &str, folder: &Path, destinations: &[String], plan: &Plan) -> Vec<String> {
-    let store = format!("sqlite:{}", folder.join(STORE).display());
+    let store = format!("sqlite:{}", store_file(folder, plan).display());
     let mut arguments = flags(["--listen", listen, "--store", &store]);
     arguments.extend(destinations.iter().chain(&plan.gateway_flags).cloned());
     arguments
+}
+
+fn store_file(folder: &Path, plan: &Plan) -> PathBuf {
+    plan.store_in.as_deref().unwrap_or(folder).join(STORE)
 }
 
 async fn start_api(

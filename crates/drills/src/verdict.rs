@@ -13,6 +13,16 @@ use crate::mixed::MixedLedger;
 use crate::outage::observe::{self, Testimony};
 use crate::trio::Trio;
 
+/// What may have become of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// Every claim is known: processes died, the disk did not.
+    AreKept,
+    /// A power cut may have forgotten the latest ones, because they are not synced: their jobs are sent again, and what was sent
+    /// under them has no line in the log.
+    MayBeForgotten,
+}
+
 /// What was found so far.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Tally {
@@ -41,7 +51,7 @@ impl Tally {
     ///
     /// # Errors
     /// [`DrillError`] when one of them cannot be asked.
-    pub async fn judge(&mut self, trio: &Trio, ledger: &MixedLedger) -> Result<(), DrillError> {
+    pub async fn judge(&mut self, trio: &Trio, ledger: &MixedLedger, claims: Claims) -> Result<(), DrillError> {
         let (gateway, api2) = (trio.gateway(), trio.api2());
         let testimony = observe::ask(gateway, api2, &ledger.client).await?;
         let counted = observe::counted(gateway).await?;
@@ -63,6 +73,7 @@ impl Tally {
         self.duplicates.add(duplicates);
         let unmarked = ledger.client.unmarked().iter().cloned().map(Violation::RepeatNotMarked);
         let violations = findings.violations.into_iter().chain(of_calls).chain(unmarked);
+        let violations = violations.filter(|it| claims == Claims::AreKept || !follows_from_a_forgotten_claim(it));
         self.violations.extend(violations.map(|violation| violation.to_string()));
         if self.given_up == 0 && counted.accepted > self.accepted {
             let nobody_asked = Violation::NobodyAsked { counted: counted.accepted, acknowledged: self.accepted };
@@ -75,6 +86,16 @@ impl Tally {
     pub fn holds(&self) -> bool {
         self.violations.is_empty() && self.lost == 0 && self.given_up == 0
     }
+}
+
+fn follows_from_a_forgotten_claim(violation: &Violation) -> bool {
+    matches!(
+        violation,
+        Violation::UnexplainedDuplicate(_)
+            | Violation::UnrecordedAttempt(_)
+            | Violation::UnclaimedEpoch(_)
+            | Violation::OutOfKeyOrder { .. }
+    )
 }
 
 fn closely(testimony: &Testimony, ledger: &MixedLedger) -> Calls {

@@ -11,6 +11,7 @@ pub mod enqueue;
 pub mod keys;
 pub mod late;
 pub mod lease;
+pub mod operators;
 pub mod ordering;
 pub mod reading;
 pub mod retention;
@@ -196,6 +197,18 @@ macro_rules! conformance_suite {
                     the_oldest_due_is_the_earliest_of_all_that_wait,
                     gates_are_kept_as_last_written,
                     what_is_not_there_is_answered_so,
+                }
+                operators {
+                    jobs_are_found_earliest_accepted_first,
+                    each_condition_of_a_filter_holds,
+                    a_resolved_job_stays_dead_and_counts_as_unresolved_no_more,
+                    a_purge_forgets_what_was_resolved,
+                    a_mass_redrive_is_kept_as_it_was_asked_for,
+                    a_mass_redrive_changes_as_its_rules_say_and_keeps_that,
+                    a_step_redrives_what_is_still_wanted_and_moves_on,
+                    a_mass_redrive_counts_what_becomes_of_its_jobs_each_one_time,
+                    the_audit_log_keeps_who_did_what,
+                    a_closed_store_answers_so_to_operators,
                 }
                 durable {
                     a_closed_store_answers_so_to_everything,

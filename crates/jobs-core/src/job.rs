@@ -263,6 +263,8 @@ pub struct Progress {
     /// 0: the destination receives the bare job id as key; else a redrive asked for a new key, this one's generation.
     pub key_generation: u32,
     pub last_error: Option<String>,
+    /// The mass redrive that made this generation.
+    pub redrive: Option<u32>,
 }
 
 impl Job {

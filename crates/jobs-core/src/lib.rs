@@ -3,7 +3,7 @@
 //! A job's trip, in reading order: [`job`] says what a job is, [`outcome`] what an attempt found,
 //! [`charging`] who is to blame for a failure, [`retry`] when to try again, [`lifecycle`] what the job becomes,
 //! [`lease`] who holds it meanwhile, [`dispatch`] who may get the next one. [`store`] is the contract of whatever remembers all this;
-//! [`memory`] is its reference model. [`protocol`] is what gateway and worker say to each other.
+//! [`steering`] is its part for operators, [`redrive`] how many jobs are redriven at once; [`memory`] is its reference model. [`protocol`] is what gateway and worker say to each other.
 //!
 //! Nothing here reads a clock, draws a random number, logs or waits; `now` is an argument. The one exception is
 //! the `process` module behind the feature of the same name: the shell the services share.
@@ -22,6 +22,8 @@ pub mod outcome;
 #[cfg(feature = "process")]
 pub mod process;
 pub mod protocol;
+pub mod redrive;
 pub mod retry;
+pub mod steering;
 pub mod store;
 pub mod time;

@@ -226,6 +226,17 @@ pub fn redrive(job: &mut Job, new_key: bool, now: Timestamp) -> Redrive {
     answer
 }
 
+/// [`redrive`], for mass redrive `number`. Only of a job that has ended and can be redriven; answers whether it was.
+pub fn redrive_with_others(job: &mut Job, number: u32, new_key: bool, now: Timestamp) -> bool {
+    match &job.state {
+        State::Dead { .. } | State::Cancelled { .. } => {}
+        State::Pending(_) | State::Leased(_) | State::Succeeded { .. } => return false,
+    }
+    redrive(job, new_key, now);
+    job.progress.redrive = Some(number);
+    true
+}
+
 /// A waiting job whose time has run out is dead, whatever gate or pause say. Answers whether it was.
 pub fn expire(job: &mut Job, now: Timestamp) -> Option<DeadReason> {
     let reason = match &job.state {

@@ -6,7 +6,10 @@
 mod keys;
 mod lane;
 mod shelf;
+#[cfg(any(test, feature = "conformance"))]
+mod spoil;
 mod state;
+mod steering;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

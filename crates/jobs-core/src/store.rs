@@ -10,14 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::charging::Evidence;
 use crate::destination::{OrderingOnDead, Policy};
 use crate::gate::Kind;
-use crate::job::{Attempt, DestinationName, Epoch, Job, JobId, NewJob, Request, StateName, Tick, WorkerId};
+use crate::job::{Attempt, DeadReason, DestinationName, Epoch, Job, JobId, NewJob, Request, StateName, Tick, WorkerId};
 use crate::lease::{Extended, LeaseKey};
 use crate::lifecycle::{Cancel, DuplicateCause, Redrive, SettleResult};
 use crate::outcome::{Outcome, Response};
+use crate::steering::{Resolution, Steering};
 use crate::time::{Now, Timestamp};
 
 /// Why a store did not do what was asked. In every case nothing was acknowledged.
@@ -155,15 +157,31 @@ pub type Steered<T> = Option<(T, Job)>;
 pub struct JobDetail {
     pub job: Job,
     pub attempts: Vec<Attempt>,
+    /// Of a dead job.
+    pub resolution: Option<Resolution>,
 }
 
 /// Which jobs to list. All conditions that are set must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Filter {
     pub state: Option<StateName>,
     pub destination: Option<DestinationName>,
     /// Text that the request's body or the last error contains.
+    #[serde(rename = "q")]
     pub text: Option<String>,
+    /// Text that the last error contains.
+    pub error: Option<String>,
+    pub dead_reason: Option<DeadReason>,
+    /// Whether an operator has [resolved](Resolution) it.
+    pub resolved: Option<bool>,
+    /// When it was accepted, and when it ended; each bound is included.
+    pub created_from: Option<Timestamp>,
+    pub created_until: Option<Timestamp>,
+    pub finished_from: Option<Timestamp>,
+    pub finished_until: Option<Timestamp>,
+    /// One of these; empty: any.
+    pub ids: Vec<JobId>,
 }
 
 /// A page of jobs, latest accepted first.
@@ -186,6 +204,8 @@ pub struct Stats {
     pub duplicates: BTreeMap<DuplicateCause, u64>,
     /// Jobs by destination and state; a state without jobs may be missing.
     pub destinations: BTreeMap<DestinationName, BTreeMap<StateName, u64>>,
+    /// How many of the dead are [resolved](Resolution); a destination without may be missing.
+    pub resolved: BTreeMap<DestinationName, u64>,
 }
 
 impl Stats {
@@ -241,7 +261,7 @@ pub trait Judge: Send + Sync {
 
 /// Where jobs live. Shared by all requests of a gateway; every method may be called at any time from any task.
 #[async_trait]
-pub trait JobStore: Send + Sync {
+pub trait JobStore: Steering {
     /// The number of this start of the gateway (>= 1), made durable before the store was handed out: it rises with every open.
     fn start(&self) -> u32;
 

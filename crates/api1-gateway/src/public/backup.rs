@@ -6,6 +6,7 @@
 use std::fs;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use jobs_core::steering::Action;
 use jobs_core::store::StoreError;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
@@ -22,7 +23,7 @@ struct Copied {
 }
 
 pub(crate) async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    app.keys.operator(bearer(&request))?;
+    let by = app.keys.operator(bearer(&request))?;
     let no_folder = || Problem::new(Code::NoBackupFolder, "start the gateway with --backup-dir");
     let folder = app.limits.backup_dir.as_ref().ok_or_else(no_folder)?;
     let to = folder.join(name(app.clock.now().wall));
@@ -34,6 +35,7 @@ pub(crate) async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<
     })?;
     let bytes = fs::metadata(&to).map_err(|error| failed(error.to_string()))?.len();
     log::info!(path:% = to.display(), bytes; "backed up the store");
+    app.note(by, Action::Backup, to.display(), "").await;
     Ok(HttpResponse::Ok().json(Copied { path: to.display().to_string(), bytes }))
 }
 

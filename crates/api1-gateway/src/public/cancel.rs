@@ -11,8 +11,9 @@ use crate::problem::{Code, Problem};
 /// 200 with the job once it is cancelled; 202 while a worker has it in hand and it may yet turn out done.
 pub(crate) async fn cancel(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
+    let operator = app.keys.operator(bearer(&request)).ok();
     let id = job_id(&request)?;
-    let (answer, job) = app.cancel(id).await?.ok_or_else(|| unknown_job(id))?;
+    let (answer, job) = app.cancel(id, operator).await?.ok_or_else(|| unknown_job(id))?;
     let response = match answer {
         Cancel::Cancelled | Cancel::AlreadyCancelled => HttpResponse::Ok(),
         Cancel::Requested => HttpResponse::Accepted(),

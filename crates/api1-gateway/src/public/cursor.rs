@@ -5,7 +5,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jobs_core::job::StateName;
 use jobs_core::store::Filter;
 use sha2::{Digest, Sha256};
 
@@ -35,19 +34,10 @@ pub(super) fn decode(filter: &Filter, cursor: &str) -> Result<u64, Problem> {
 }
 
 fn tag(filter: &Filter, below: u64) -> [u8; TAG] {
-    let parts = [
-        filter.state.map(StateName::as_str),
-        filter.destination.as_ref().map(|name| name.as_str()),
-        filter.text.as_deref(),
-    ];
     let mut hash = Sha256::new();
-    hash.update(b"cursor 1");
+    hash.update(b"cursor 2");
     hash.update(below.to_be_bytes());
-    for part in parts {
-        hash.update([u8::from(part.is_some())]);
-        hash.update((part.unwrap_or_default().len() as u64).to_be_bytes());
-        hash.update(part.unwrap_or_default());
-    }
+    hash.update(serde_json::to_string(filter).expect("a filter is texts, times and flags"));
     let whole: [u8; 32] = hash.finalize().into();
     whole[..TAG].try_into().expect("the hash is longer")
 }
@@ -55,6 +45,7 @@ fn tag(filter: &Filter, below: u64) -> [u8; TAG] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jobs_core::job::StateName;
     use proptest::prelude::*;
 
     #[test]

@@ -11,7 +11,6 @@ use super::stats::{States, states_of};
 use crate::app::App;
 use crate::auth::bearer;
 use crate::problem::{Code, Problem};
-use crate::to_the_end::to_the_end;
 use crate::view::millis;
 
 #[derive(Serialize)]
@@ -73,23 +72,13 @@ pub(crate) async fn resume(app: web::Data<App>, request: HttpRequest) -> Result<
 /// A pause takes effect at once, its end when it is durable; both are answered then. On a 503 it may not outlive a restart:
 /// repeat it.
 async fn hold(app: web::Data<App>, request: HttpRequest, paused: bool) -> Result<HttpResponse, Problem> {
-    app.keys.operator(bearer(&request))?;
-    let name = name(&request).to_owned();
-    let known: DestinationName = name.parse().map_err(|_| unknown(&name))?;
-    let shared = web::Data::clone(&app).into_inner();
-    to_the_end(async move {
-        let is_known = {
-            let (mut dispatcher, now) = (shared.dispatcher(), shared.clock.now());
-            if paused { dispatcher.pause(&known, now) } else { dispatcher.resume(&known, now) }
-        };
-        if !is_known {
-            return Err(unknown(known.as_str()));
-        }
-        log::info!(destination = known.as_str(); "{} by hand", if paused { "paused" } else { "resumed" });
-        shared.persist_gates().await.map_err(Problem::from)
-    })
-    .await?;
-    answer(&app, &name).await
+    let by = app.keys.operator(bearer(&request))?;
+    let name = name(&request);
+    let known: DestinationName = name.parse().map_err(|_| unknown(name))?;
+    if !app.hold(known, paused, by).await? {
+        return Err(unknown(name));
+    }
+    answer(&app, name).await
 }
 
 fn name(request: &HttpRequest) -> &str {

@@ -1,4 +1,4 @@
-//! `GET /api1/jobs?state=&destination=&q=&limit=&cursor=`: jobs, latest accepted first, page by page.
+//! `GET /api1/jobs?state=&destination=&q=&limit=&cursor=` and further conditions: jobs, latest accepted first, page by page.
 
 use actix_web::http::header::LINK;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -15,9 +15,25 @@ use crate::view::JobView;
 
 const DEFAULT_LIMIT: u32 = 50;
 /// Most jobs on a page: the store's own bound.
-const MAX_LIMIT: u32 = 1_000;
+pub(crate) const MAX_LIMIT: u32 = 1_000;
 /// Longest text to look for; the store may have to look through every payload for it.
-const MAX_TEXT: usize = 255;
+pub(crate) const MAX_TEXT: usize = 255;
+
+/// All there are. An empty one counts as left out, as a page's form sends it.
+const PARAMETERS: [&str; 12] = [
+    "state",
+    "destination",
+    "q",
+    "error",
+    "dead_reason",
+    "resolved",
+    "created_from",
+    "created_until",
+    "finished_from",
+    "finished_until",
+    "limit",
+    "cursor",
+];
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -25,7 +41,7 @@ struct List<'a> {
     next_cursor: Option<&'a str>,
 }
 
-/// What was asked for. An empty parameter counts as left out, as a page's form sends it.
+/// What was asked for.
 struct Asked {
     filter: Filter,
     limit: u32,
@@ -51,19 +67,28 @@ fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
     for (name, value) in pairs {
         let bad = |detail: String| Problem::with(Code::BadQuery, name.clone(), detail);
         match name.as_str() {
-            "state" | "destination" | "q" | "limit" | "cursor" if value.is_empty() => {}
+            name if PARAMETERS.contains(&name) && value.is_empty() => {}
             "state" => {
                 let known = || StateName::ALL.map(StateName::as_str).join(", ");
                 let state = value.parse().map_err(|()| bad(format!("{value:?} is not one of {}", known())))?;
                 filter.state = Some(state);
             }
             "destination" => filter.destination = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
-            "q" if value.len() <= MAX_TEXT => filter.text = Some(value),
-            "q" => return Err(bad(format!("at most {MAX_TEXT} bytes"))),
-            "limit" => {
-                let count = value.parse().ok().filter(|count| (1..=MAX_LIMIT).contains(count));
-                limit = count.ok_or_else(|| bad(format!("{value:?} is not from 1 to {MAX_LIMIT}")))?;
+            "q" | "error" if value.len() > MAX_TEXT => return Err(bad(format!("at most {MAX_TEXT} bytes"))),
+            "q" => filter.text = Some(value),
+            "error" => filter.error = Some(value),
+            "dead_reason" => {
+                let reason = serde_json::from_value(value.clone().into());
+                filter.dead_reason = Some(reason.map_err(|_| bad(format!("{value:?} is no reason to be dead")))?);
             }
+            "resolved" => {
+                filter.resolved = Some(value.parse().map_err(|_| bad(format!("{value:?} is not true or false")))?);
+            }
+            "created_from" => filter.created_from = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+            "created_until" => filter.created_until = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+            "finished_from" => filter.finished_from = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+            "finished_until" => filter.finished_until = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
+            "limit" => limit = query::limit(&value, MAX_LIMIT)?,
             "cursor" => cursor = Some(value),
             _ => return Err(query::unknown(name)),
         }

@@ -174,7 +174,7 @@ async fn wait_for_end(
     match found {
         Some(found) if found.job.state.name().is_terminal() => answer(HttpResponse::Ok(), id, replayed)
             .insert_header(applied)
-            .json(JobView::whole(&found.job, &found.attempts)),
+            .json(JobView::whole(&found.job, &found.attempts, found.resolution.as_ref())),
         Some(found) => accepted(id, found.job.state.name(), listed, replayed),
         // Ended and purged while we waited, or not readable.
         None => accepted(id, state, listed, replayed),

@@ -31,7 +31,7 @@ pub(crate) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<Htt
         }
     }
     let found = until_ended(&app, id, wait).await?.ok_or_else(|| unknown_job(id))?;
-    Ok(HttpResponse::Ok().json(JobView::whole(&found.job, &found.attempts)))
+    Ok(HttpResponse::Ok().json(JobView::whole(&found.job, &found.attempts, found.resolution.as_ref())))
 }
 
 /// The payload, byte for byte.

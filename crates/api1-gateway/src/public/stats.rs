@@ -21,6 +21,8 @@ struct StatsView<'a> {
     accepted: u64,
     purged: u64,
     attempts: u64,
+    /// Dead jobs that no operator has settled otherwise.
+    unresolved: u64,
     /// Requests that may have reached a destination twice, by cause.
     duplicates: BTreeMap<&'static str, u64>,
     destinations: BTreeMap<&'a DestinationName, DestinationStats>,
@@ -29,6 +31,7 @@ struct StatsView<'a> {
 #[derive(Serialize)]
 struct DestinationStats {
     states: States,
+    unresolved: u64,
 }
 
 pub(crate) async fn stats(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -40,13 +43,22 @@ pub(crate) async fn stats(app: web::Data<App>, request: HttpRequest) -> Result<H
         accepted: stats.accepted,
         purged: stats.purged,
         attempts: stats.attempts,
+        unresolved: stats.destinations.keys().map(|name| unresolved(&stats, name)).sum(),
         duplicates: DuplicateCause::ALL.map(duplicate).into(),
         destinations: stats
             .destinations
             .keys()
-            .map(|name| (name, DestinationStats { states: states_of(&stats, name) }))
+            .map(|name| {
+                (name, DestinationStats { states: states_of(&stats, name), unresolved: unresolved(&stats, name) })
+            })
             .collect(),
     }))
+}
+
+/// One destination's dead jobs that no operator has settled otherwise.
+pub(crate) fn unresolved(stats: &Stats, name: &DestinationName) -> u64 {
+    let dead = stats.destinations.get(name).and_then(|states| states.get(&StateName::Dead)).copied().unwrap_or(0);
+    dead.saturating_sub(stats.resolved.get(name).copied().unwrap_or(0))
 }
 
 /// One destination's jobs by state.

@@ -1,8 +1,8 @@
 //! The durable store: one SQLite file, written by one thread.
 //!
 //! In reading order: [`open`] makes sure of the file, [`schema`] says what is in it; [`queue`] gathers what is asked,
-//! [`writer`] runs it in batches, a [`batch`] at a time, by the verbs [`enqueue`], [`claim`], [`settle`], [`steer`] and
-//! [`sweep`]; [`checkpoint`] keeps the log small. [`readers`] answer questions ([`query`], [`list`]) beside the writer.
+//! [`writer`] runs it in batches, a [`batch`] at a time, by the verbs [`enqueue`], [`claim`], [`settle`], [`steer`],
+//! [`operators`] and [`sweep`]; [`checkpoint`] keeps the log small. [`readers`] answer questions ([`query`], [`list`]) beside the writer.
 //!
 //! SQL decides one thing only: which rows can be claimed, and in what order. Every change of a job is computed by
 //! `jobs_core::lifecycle` on the row as it was, in the transaction that writes it. [`audit`] checks a file that nobody has open.
@@ -24,6 +24,7 @@ mod list;
 mod names;
 mod open;
 mod operation;
+mod operators;
 mod query;
 mod queue;
 mod readers;
@@ -33,6 +34,7 @@ mod schema;
 mod settle;
 mod space;
 mod steer;
+mod steering;
 mod sweep;
 mod writer;
 

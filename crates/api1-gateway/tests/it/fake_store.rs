@@ -11,6 +11,8 @@ use jobs_core::lease::{Extended, LeaseKey};
 use jobs_core::lifecycle::{Cancel, Redrive};
 use jobs_core::memory::MemoryStore;
 use jobs_core::outcome::Response;
+use jobs_core::redrive::{Change, MassRedrive, Plan, Unfit};
+use jobs_core::steering::{Act, AuditLine, Redriven, Resolution, Resolve, Steering};
 use jobs_core::store::{
     Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Retention, SettleAnswer,
     Settlement, Stats, Steered, StoreError, Swept,
@@ -60,6 +62,57 @@ impl FakeStore {
             self.holds.subscribe().wait_for(|holds| !holds).await.unwrap();
         }
         answer
+    }
+}
+
+#[async_trait]
+impl Steering for FakeStore {
+    async fn find(&self, filter: Filter, above: u64, limit: u32) -> Result<Page, StoreError> {
+        self.inner.find(filter, above, limit).await
+    }
+
+    async fn resolve(&self, id: JobId, resolution: Resolution) -> Result<Steered<Resolve>, StoreError> {
+        self.inner.resolve(id, resolution).await
+    }
+
+    async fn start_redrive(&self, plan: Plan, by: String, now: Now) -> Result<MassRedrive, StoreError> {
+        self.inner.start_redrive(plan, by, now).await
+    }
+
+    async fn mass_redrive(&self, number: u32) -> Result<Option<MassRedrive>, StoreError> {
+        self.inner.mass_redrive(number).await
+    }
+
+    async fn mass_redrives(&self, limit: u32) -> Result<Vec<MassRedrive>, StoreError> {
+        self.inner.mass_redrives(limit).await
+    }
+
+    async fn change_redrive(
+        &self,
+        number: u32,
+        change: Change,
+        now: Now,
+    ) -> Result<Option<(Result<(), Unfit>, MassRedrive)>, StoreError> {
+        self.inner.change_redrive(number, change, now).await
+    }
+
+    async fn redrive_step(
+        &self,
+        number: u32,
+        jobs: Vec<JobId>,
+        to: u64,
+        end: bool,
+        now: Now,
+    ) -> Result<Option<Redriven>, StoreError> {
+        self.inner.redrive_step(number, jobs, to, end, now).await
+    }
+
+    async fn note(&self, act: Act) -> Result<(), StoreError> {
+        self.inner.note(act).await
+    }
+
+    async fn audit(&self, below: Option<u64>, limit: u32) -> Result<Vec<AuditLine>, StoreError> {
+        self.inner.audit(below, limit).await
     }
 }
 

@@ -127,6 +127,19 @@ impl Gateway {
         Answer::to(request.header("content-type", "application/json").body(body.to_owned())).await
     }
 
+    /// `POST /api1/jobs` with up to a thousand envelopes; answers how many of them were accepted.
+    ///
+    /// # Errors
+    /// [`CallError`] when not all of them were.
+    pub async fn post_batch(&self, envelopes: &[serde_json::Value]) -> Result<u64, CallError> {
+        let answer =
+            Answer::to(self.http.request(Method::POST, format!("{}/api1/jobs", self.url)).json(envelopes)).await?;
+        if answer.status != 202 {
+            return Err(CallError::Status { url: answer.url, status: answer.status, body: answer.body });
+        }
+        Ok(answer.json::<serde_json::Value>()?["results"].as_array().map_or(0, |results| results.len() as u64))
+    }
+
     /// A job; `None` where the gateway knows none of that id.
     ///
     /// # Errors

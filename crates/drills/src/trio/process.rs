@@ -45,7 +45,23 @@ impl Process {
         arguments: &[String],
         folder: &Path,
     ) -> Result<Self, TrioError> {
-        Self::spawn(leash::command(&programs.drill(), &programs.path(package)), name, arguments, folder)
+        Self::start_with(programs, package, name, arguments, folder, &[])
+    }
+
+    /// As [`Process::start`], with variables of its own.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_with(
+        programs: &Programs,
+        package: &str,
+        name: &str,
+        arguments: &[String],
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Result<Self, TrioError> {
+        let command = leash::command(&programs.drill(), &programs.path(package));
+        Self::spawn(command, name, arguments, folder, variables)
     }
 
     /// As [`Process::start`], by the name of its package, in the network namespace that the file `network` stands for.
@@ -61,7 +77,7 @@ impl Process {
     ) -> Result<Self, TrioError> {
         let mut command = leash::command(&programs.drill(), Path::new("nsenter"));
         command.arg(format!("--net={}", network.display())).arg(programs.path(package));
-        Self::spawn(command, package, arguments, folder)
+        Self::spawn(command, package, arguments, folder, &[])
     }
 
     /// A process that does nothing, in a network namespace of its own, which is there for as long as the process is.
@@ -70,10 +86,16 @@ impl Process {
     /// [`TrioError::Io`]
     pub fn hold_network(programs: &Programs, name: &str, folder: &Path) -> Result<Self, TrioError> {
         let arguments = ["--net", "sleep", "infinity"].map(str::to_owned);
-        Self::spawn(leash::command(&programs.drill(), Path::new("unshare")), name, &arguments, folder)
+        Self::spawn(leash::command(&programs.drill(), Path::new("unshare")), name, &arguments, folder, &[])
     }
 
-    fn spawn(mut command: Command, name: &str, arguments: &[String], folder: &Path) -> Result<Self, TrioError> {
+    fn spawn(
+        mut command: Command,
+        name: &str,
+        arguments: &[String],
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Result<Self, TrioError> {
         let path = folder.join(format!("{name}.log"));
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|source| TrioError::io("open a log file", source))?;
@@ -83,7 +105,7 @@ impl Process {
                 command.env_remove(variable);
             }
         }
-        command.args(arguments).current_dir(folder);
+        command.args(arguments).current_dir(folder).envs(variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::from(log));
         let child = command.spawn().map_err(|source| TrioError::io("start a program", source))?;
         Ok(Process { name: name.to_owned(), child, log: path, log_from })

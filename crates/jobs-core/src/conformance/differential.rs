@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::StoreUnderTest;
 use super::durable::Snapshot;
 use super::rig::BEGIN;
-use super::script::{Script, ScriptJudge, Step};
+use super::script::{Script, ScriptJudge, Step, plan_for_all_dead};
+use crate::job::JobId;
 use crate::memory::MemoryStore;
-use crate::store::{JobStore, Swept};
+use crate::redrive::Change;
+use crate::steering::{Redriven, Resolution};
+use crate::store::{JobStore, StoreError, Swept};
 use crate::time::Now;
 
 /// Steps of each script that the suite plays.
@@ -67,11 +70,23 @@ async fn answer(
         Step::Settle(worker, settlements) => show(store.settle(worker, settlements, Arc::new(judge), now).await),
         Step::Cancel(id, ordering_on_dead) => show(store.cancel(id, ordering_on_dead, now).await),
         Step::Redrive(id, new_key) => show(store.redrive(id, new_key, now).await),
+        Step::RedriveTogether(jobs) => show(redrive_together(store, jobs, now).await),
+        Step::Resolve(id) => {
+            let resolution = Resolution { by: "somebody".to_owned(), reason: "by hand".to_owned(), at: now.wall };
+            show(store.resolve(id, resolution).await)
+        }
         Step::Sweep => show(store.sweep(Arc::new(judge), now).await.map(in_order)),
         Step::Purge(retention) => show(store.purge(retention, now).await),
         Step::PutGate(destination, gate) => show(store.put_gate(destination, gate).await),
         Step::Reopen | Step::Look => show(Snapshot::of(store).await),
     }
+}
+
+/// A whole mass redrive of dead jobs in three calls.
+async fn redrive_together(store: &dyn JobStore, jobs: Vec<JobId>, now: Now) -> Result<Option<Redriven>, StoreError> {
+    let number = store.start_redrive(plan_for_all_dead(), "somebody".to_owned(), now).await?.number;
+    store.change_redrive(number, Change::Counted { to: 0, found: 0, end: true }, now).await?;
+    store.redrive_step(number, jobs, u64::from(number), true, now).await
 }
 
 fn in_order(mut swept: Swept) -> Swept {

@@ -13,6 +13,7 @@ use crate::job::{DestinationName, Epoch, JobId, NewJob, Priority, Request, State
 use crate::lease::{LEASE_TERM, LeaseKey};
 use crate::lifecycle::SettleResult;
 use crate::outcome::{Class, Outcome, Response};
+use crate::redrive::MassRedrive;
 use crate::store::{
     Enqueued, Filter, GateRecord, JobDetail, JobStore, Report, Retention, Settlement, Stats, StoreError,
 };
@@ -29,6 +30,7 @@ pub struct Snapshot {
     leases: BTreeSet<(LeaseKey, WorkerId, DestinationName)>,
     gates: BTreeMap<DestinationName, GateRecord>,
     oldest_due: Vec<Option<Timestamp>>,
+    redrives: Vec<MassRedrive>,
 }
 
 impl Snapshot {
@@ -46,7 +48,8 @@ impl Snapshot {
             oldest_due.push(store.oldest_due(destination).await?);
         }
         let leases = store.leases().await?.into_iter().collect();
-        Ok(Snapshot { jobs, stats, leases, gates: store.gates().await?, oldest_due })
+        let redrives = store.mass_redrives(1_000).await?;
+        Ok(Snapshot { jobs, stats, leases, gates: store.gates().await?, oldest_due, redrives })
     }
 }
 

@@ -126,6 +126,7 @@ pub fn without_zeros(mut stats: Stats) -> Stats {
     }
     stats.destinations.retain(|_, states| !states.is_empty());
     stats.duplicates.retain(|_, count| *count > 0);
+    stats.resolved.retain(|_, count| *count > 0);
     stats
 }
 

@@ -12,10 +12,11 @@ use super::rig::{destination, key, seconds};
 use crate::charging::Evidence;
 use crate::destination::{OnUnknown, OrderingOnDead, Policy};
 use crate::gate::Kind;
-use crate::job::{DestinationName, Epoch, Job, JobId, NewJob, Priority, Request, Tick, WorkerId};
+use crate::job::{DestinationName, Epoch, Job, JobId, NewJob, Priority, Request, StateName, Tick, WorkerId};
 use crate::lease::LeaseKey;
 use crate::outcome::{Class, Outcome, Response};
-use crate::store::{Claimed, GateRecord, Grant, Judge, Report, Retention, Settlement};
+use crate::redrive::{Mode, Plan};
+use crate::store::{Claimed, Filter, GateRecord, Grant, Judge, Report, Retention, Settlement};
 use crate::time::{Mono, Now, Timestamp};
 
 const DESTINATIONS: [&str; 3] = ["a", "b", "c"];
@@ -71,6 +72,9 @@ pub enum Step {
     Settle(WorkerId, Vec<Settlement>),
     Cancel(JobId, OrderingOnDead),
     Redrive(JobId, bool),
+    /// Redrive several as one, by the first mass redrive there is.
+    RedriveTogether(Vec<JobId>),
+    Resolve(JobId),
     Sweep,
     Purge(Retention),
     PutGate(DestinationName, GateRecord),
@@ -78,6 +82,18 @@ pub enum Step {
     Reopen,
     /// Compare all that can be read.
     Look,
+}
+
+/// A mass redrive of all dead jobs without a canary.
+pub fn plan_for_all_dead() -> Plan {
+    Plan {
+        filter: Filter { state: Some(StateName::Dead), ..Filter::default() },
+        mode: Mode::Run,
+        canary: 0,
+        per_second: None,
+        stop_on_failure_ratio: 1.0,
+        new_key: false,
+    }
 }
 
 /// Writes a script, step by step.
@@ -119,7 +135,9 @@ impl Script {
             42..74 => self.settle(),
             74..81 => self.extend(),
             81..87 => self.cancel(),
-            87..93 => Step::Redrive(self.job(), self.dice.chance(30)),
+            87..90 => Step::Redrive(self.job(), self.dice.chance(30)),
+            90..92 => Step::RedriveTogether((0..self.dice.below(6)).map(|_| self.job()).collect()),
+            92..93 => Step::Resolve(self.job()),
             93..96 => self.purge(),
             96..97 => self.put_gate(),
             97..98 if durable => Step::Reopen,

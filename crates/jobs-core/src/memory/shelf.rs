@@ -10,6 +10,8 @@ use crate::destination::{OrderingOnDead, Policy};
 use crate::job::{Attempt, DestinationName, Job, JobId, Request, State, StateName};
 use crate::lifecycle;
 use crate::outcome::Response;
+use crate::redrive::{self, MassRedrive};
+use crate::steering::Resolution;
 use crate::store::Retention;
 use crate::time::Timestamp;
 
@@ -23,6 +25,8 @@ pub(super) struct Record {
     pub(super) key: Option<KeyName>,
     /// Dead, and its destination said when it died that a dead head blocks its ordering key.
     pub(super) blocks: bool,
+    /// Dead, and settled otherwise.
+    pub(super) resolution: Option<Resolution>,
 }
 
 impl Record {
@@ -46,6 +50,9 @@ pub(super) struct Shelf {
     /// Dead jobs that block nobody, by their end.
     dead: BTreeSet<(Timestamp, u64)>,
     counts: BTreeMap<DestinationName, BTreeMap<StateName, u64>>,
+    resolved: BTreeMap<DestinationName, u64>,
+    /// By number. Here because each counts what becomes of its jobs.
+    pub(super) redrives: BTreeMap<u32, MassRedrive>,
 }
 
 impl Shelf {
@@ -60,8 +67,18 @@ impl Shelf {
     pub(super) fn change<T>(&mut self, seq: u64, change: impl FnOnce(&mut Record) -> T) -> T {
         let mut record = self.records.remove(&seq).expect("a seq comes from an index of this shelf");
         self.unindex(&record);
+        let told = redrive::verdict(&record.job);
         let answer = change(&mut record);
-        record.blocks &= record.job.state.name() == StateName::Dead;
+        if record.job.state.name() != StateName::Dead {
+            record.blocks = false;
+            record.resolution = None;
+        }
+        if told.is_none()
+            && let Some((number, verdict)) = redrive::verdict(&record.job)
+            && let Some(redrive) = self.redrives.get_mut(&number)
+        {
+            redrive.tally.count(verdict, 1);
+        }
         self.index(&record);
         self.records.insert(seq, record);
         answer
@@ -91,6 +108,11 @@ impl Shelf {
         self.records.range(..below).rev().map(|(_, record)| record)
     }
 
+    /// Jobs accepted after `above`, earliest first.
+    pub(super) fn earliest_first(&self, above: u64) -> impl Iterator<Item = &Record> {
+        self.records.range(above.saturating_add(1)..).map(|(_, record)| record)
+    }
+
     pub(super) fn lane(&self, destination: &DestinationName) -> Option<&Lane> {
         self.lanes.get(destination)
     }
@@ -118,6 +140,11 @@ impl Shelf {
         &self.counts
     }
 
+    /// Resolved jobs by destination.
+    pub(super) fn resolved(&self) -> &BTreeMap<DestinationName, u64> {
+        &self.resolved
+    }
+
     fn index(&mut self, record: &Record) {
         let (job, seq) = (&record.job, record.job.seq);
         self.lanes.entry(job.destination.clone()).or_default().put(record);
@@ -125,6 +152,7 @@ impl Shelf {
             index.0.insert((index.1, seq));
         }
         *self.counts.entry(job.destination.clone()).or_default().entry(job.state.name()).or_default() += 1;
+        *self.resolved.entry(job.destination.clone()).or_default() += u64::from(record.resolution.is_some());
     }
 
     fn unindex(&mut self, record: &Record) {
@@ -134,6 +162,7 @@ impl Shelf {
             index.0.remove(&(index.1, seq));
         }
         *self.counts.entry(job.destination.clone()).or_default().entry(job.state.name()).or_default() -= 1;
+        *self.resolved.entry(job.destination.clone()).or_default() -= u64::from(record.resolution.is_some());
     }
 
     /// The index by time that a job belongs to, and its moment there.

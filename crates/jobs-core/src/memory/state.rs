@@ -4,7 +4,7 @@
 //! expects of every store: the first `seq` and the first epoch's counter are 1 and rise by one; a sweep ends leases before
 //! it ends waiting jobs; a purge deletes jobs before keys; what has reached its time (`<=`) is past it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::STEP_LIMIT;
 use super::keys::Keys;
@@ -18,6 +18,7 @@ use crate::lifecycle::{
     self, Cancel, Claiming, DuplicateCause, Redrive, SettleContext, SettleResult, Settled, Unclaimable,
 };
 use crate::outcome::{Outcome, Response};
+use crate::steering::AuditLine;
 use crate::store::{
     Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, Judge, Lease, Page, Report, Retention, SettleAnswer,
     Settlement, Stats, Steered, StoreError, Swept,
@@ -25,7 +26,7 @@ use crate::store::{
 use crate::time::{Mono, Now, Timestamp};
 
 /// Most jobs on one page, as the contract says.
-const MAX_PAGE: u32 = 1_000;
+pub(super) const MAX_PAGE: u32 = 1_000;
 
 /// Everything a store remembers.
 #[derive(Debug, Clone)]
@@ -33,13 +34,17 @@ pub struct State {
     /// The last epoch issued. Should its counter ever run over, it goes on as the next start would.
     last_epoch: Epoch,
     last_seq: u64,
-    shelf: Shelf,
+    pub(super) shelf: Shelf,
     keys: Keys,
     leases: LeaseTable,
     gates: BTreeMap<DestinationName, GateRecord>,
     purged: u64,
     attempts: u64,
     duplicates: BTreeMap<DuplicateCause, u64>,
+    pub(super) last_redrive: u32,
+    pub(super) last_act: u64,
+    /// The latest last.
+    pub(super) audit: VecDeque<AuditLine>,
 }
 
 impl State {
@@ -55,6 +60,9 @@ impl State {
             purged: 0,
             attempts: 0,
             duplicates: BTreeMap::new(),
+            last_redrive: 0,
+            last_act: 0,
+            audit: VecDeque::new(),
         }
     }
 
@@ -105,9 +113,15 @@ impl State {
         if let Some(key) = idempotency {
             self.keys.bind(key, job.id);
         }
-        let record =
-            Record { job: job.clone(), request, attempts: Vec::new(), response: None, key: name, blocks: false };
-        self.shelf.insert(record);
+        self.shelf.insert(Record {
+            job: job.clone(),
+            request,
+            attempts: Vec::new(),
+            response: None,
+            key: name,
+            blocks: false,
+            resolution: None,
+        });
         Enqueued::Accepted(job)
     }
 
@@ -304,7 +318,11 @@ impl State {
     }
 
     pub fn job(&self, id: JobId) -> Option<JobDetail> {
-        self.shelf.find(id).map(|record| JobDetail { job: record.job.clone(), attempts: record.attempts.clone() })
+        self.shelf.find(id).map(|record| JobDetail {
+            job: record.job.clone(),
+            attempts: record.attempts.clone(),
+            resolution: record.resolution.clone(),
+        })
     }
 
     pub fn request(&self, id: JobId) -> Option<Request> {
@@ -333,6 +351,7 @@ impl State {
             attempts: self.attempts,
             duplicates: self.duplicates.clone(),
             destinations: self.shelf.counts().clone(),
+            resolved: self.shelf.resolved().clone(),
         }
     }
 
@@ -361,23 +380,15 @@ impl State {
     pub fn replays(&self, scope: &str, key: &str) -> Option<u64> {
         self.keys.get(&(scope.to_owned(), key.to_owned())).map(|bound| bound.replays)
     }
-
-    /// Spoils the stored request of a job as a failing disk would. Answers whether there was one.
-    #[cfg(any(test, feature = "conformance"))]
-    pub fn rot(&mut self, id: JobId) -> bool {
-        let Some(seq) = self.shelf.seq_of(id) else { return false };
-        self.shelf.change(seq, |record| record.request.content_type = Some("text/rotten".to_owned()));
-        true
-    }
 }
 
-fn matches(filter: &Filter, record: &Record) -> bool {
+pub(super) fn matches(filter: &Filter, record: &Record) -> bool {
     let job = &record.job;
     let says = |text: &str| {
         let in_error = job.progress.last_error.as_deref().is_some_and(|error| error.contains(text));
         in_error || String::from_utf8_lossy(&record.request.body).contains(text)
     };
-    filter.state.is_none_or(|state| state == job.state.name())
-        && filter.destination.as_ref().is_none_or(|destination| *destination == job.destination)
+    filter.fits(job)
+        && filter.resolved.is_none_or(|wanted| wanted == record.resolution.is_some())
         && filter.text.as_deref().is_none_or(says)
 }

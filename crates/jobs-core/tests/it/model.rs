@@ -4,12 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jobs_core::conformance::rig::{BEGIN, Rig, WORKER, destination, key, seconds};
-use jobs_core::conformance::script::{Script, ScriptJudge, Step};
+use jobs_core::conformance::script::{Script, ScriptJudge, Step, plan_for_all_dead};
 use jobs_core::destination::OrderingOnDead;
 use jobs_core::gate::Kind;
 use jobs_core::job::{Cause, DestinationName, Job, JobId, NewJob, Priority, Request, State as JobState, StateName};
 use jobs_core::lifecycle;
 use jobs_core::memory::State;
+use jobs_core::redrive::Change;
+use jobs_core::steering::Resolution;
 use jobs_core::store::{Enqueued, FRESH, Filter, Grant, Judge, SettleAnswer};
 use jobs_core::time::{Now, Timestamp};
 use uuid::Uuid;
@@ -127,6 +129,18 @@ impl Watched {
                 if let Some((lifecycle::Redrive::Redriven, _)) = self.state.redrive(id, new_key, now) {
                     self.blocking.remove(&id);
                 }
+            }
+            Step::RedriveTogether(ids) => {
+                let number = self.state.start_redrive(plan_for_all_dead(), String::new(), now).number;
+                let counted = Change::Counted { to: 0, found: 0, end: true };
+                self.state.change_redrive(number, counted, now).unwrap().0.unwrap();
+                for job in self.state.redrive_step(number, &ids, 0, true, now).unwrap().jobs {
+                    self.blocking.remove(&job.id);
+                }
+            }
+            Step::Resolve(id) => {
+                let resolution = Resolution { by: String::new(), reason: String::new(), at: now.wall };
+                drop(self.state.resolve(id, resolution));
             }
             Step::Sweep => {
                 let swept = self.state.sweep(judge, now);

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use jobs_core::conformance::differential::STEPS;
 use jobs_core::conformance::rig::BEGIN;
-use jobs_core::conformance::script::{Script, ScriptJudge, Step};
+use jobs_core::conformance::script::{Script, ScriptJudge, Step, plan_for_all_dead};
 use jobs_core::gate::Kind;
 use jobs_core::job::{Job, State as JobState, StateName};
 use jobs_core::memory::State;
+use jobs_core::redrive::Change;
+use jobs_core::steering::Resolution;
 use jobs_core::store::{Enqueued, Lease, SettleAnswer};
 use jobs_core::time::Now;
 
 /// The kinds of answer that random scripts must provoke, or comparing stores by them would say little.
-const KINDS: [&str; 47] = [
+const KINDS: [&str; 51] = [
     "accepted",
     "replayed",
     "replayed, purged",
@@ -53,6 +55,10 @@ const KINDS: [&str; 47] = [
     "RunNow",
     "Leased",
     "Succeeded",
+    "redriven together",
+    "skipped",
+    "Resolved",
+    "NotDead",
     "lapsed pending",
     "lapsed cancelled",
     "lapsed dead Lost",
@@ -135,6 +141,18 @@ fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &
         }
         Step::Redrive(id, new_key) => {
             state.redrive(id, new_key, now).map(|(answer, _)| format!("{answer:?}")).into_iter().collect()
+        }
+        Step::RedriveTogether(ids) => {
+            let number = state.start_redrive(plan_for_all_dead(), String::new(), now).number;
+            let counted = Change::Counted { to: 0, found: 0, end: true };
+            state.change_redrive(number, counted, now).unwrap().0.unwrap();
+            let step = state.redrive_step(number, &ids, 0, true, now).unwrap();
+            let told = [("redriven together", step.redrive.redriven > 0), ("skipped", step.redrive.skipped > 0)];
+            told.into_iter().filter(|(_, it_is)| *it_is).map(|(kind, _)| kind.to_owned()).collect()
+        }
+        Step::Resolve(id) => {
+            let resolution = Resolution { by: String::new(), reason: String::new(), at: now.wall };
+            state.resolve(id, resolution).map(|(answer, _)| format!("{answer:?}")).into_iter().collect()
         }
         Step::Sweep => {
             let swept = state.sweep(judge, now);

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use jobs_core::job::{DestinationName, JobId, StateName};
+use jobs_core::redrive::{self, Verdict};
 use rusqlite::{Connection, OptionalExtension, Params, Result};
 
 use super::codes::{COUNTERS, Counter, number};
 use super::known::{Effect, Known};
 use super::lane;
+use super::operators;
 use super::row::{self, Row, Was};
 
 static BY_SEQ: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE seq = ?"));
@@ -23,6 +25,8 @@ pub(super) struct Batch<'a> {
     pub(super) known: &'a mut Known,
     counts: BTreeMap<(Counter, i64), i64>,
     effects: Vec<Effect>,
+    /// Outcomes by mass redrive.
+    told: BTreeMap<(u32, Verdict), i64>,
     /// Jobs that may be written beyond those that were announced, without filling the log.
     spare: usize,
 }
@@ -30,7 +34,7 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// `conn` is in a transaction. `spare`: see [`Batch::spend`].
     pub(super) fn new(conn: &'a Connection, known: &'a mut Known, spare: usize) -> Self {
-        Batch { conn, known, counts: BTreeMap::new(), effects: Vec::new(), spare }
+        Batch { conn, known, counts: BTreeMap::new(), effects: Vec::new(), told: BTreeMap::new(), spare }
     }
 
     /// For an operation that cannot say beforehand how much there is to do: of the `wanted` jobs, how many it may write.
@@ -75,6 +79,12 @@ impl<'a> Batch<'a> {
             self.count_job(row.destination, was.state, -1);
             self.count_job(row.destination, is, 1);
         }
+        if was.state == StateName::Dead && is != StateName::Dead && operators::unresolve(self.conn, row.seq())? > 0 {
+            self.count_of(Counter::Resolved, row.destination, -1);
+        }
+        if let Some(told) = redrive::verdict(&row.job).filter(|_| !was.told) {
+            *self.told.entry(told).or_default() += 1;
+        }
         Ok(())
     }
 
@@ -83,7 +93,11 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn count_job(&mut self, destination: i64, state: StateName, change: i64) {
-        *self.counts.entry((Counter::Jobs(state), destination)).or_default() += change;
+        self.count_of(Counter::Jobs(state), destination, change);
+    }
+
+    pub(super) fn count_of(&mut self, counter: Counter, destination: i64, change: i64) {
+        *self.counts.entry((counter, destination)).or_default() += change;
     }
 
     pub(super) fn then(&mut self, effect: Effect) {
@@ -97,6 +111,9 @@ impl<'a> Batch<'a> {
         let mut add = self.conn.prepare_cached(add)?;
         for ((counter, destination), change) in self.counts.into_iter().filter(|(_, change)| *change != 0) {
             add.execute((number(&COUNTERS, counter), destination, change))?;
+        }
+        for ((redrive, verdict), jobs) in self.told {
+            operators::tell(self.conn, redrive, verdict, jobs)?;
         }
         Ok(self.effects)
     }

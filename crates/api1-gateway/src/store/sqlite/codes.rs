@@ -3,6 +3,7 @@
 use jobs_core::job::{AttemptOutcome, Cause, DeadReason, StateName};
 use jobs_core::lifecycle::DuplicateCause;
 use jobs_core::outcome::Class;
+use jobs_core::redrive::Phase;
 
 /// `job.state`, and `idempotency_key.ended`. The SQL of claims, sweeps and purges knows them too.
 pub(super) const STATES: [StateName; 5] =
@@ -42,9 +43,11 @@ pub(super) enum Counter {
     Duplicates(DuplicateCause),
     /// Jobs of one destination.
     Jobs(StateName),
+    /// Dead jobs of one destination that an operator has settled otherwise.
+    Resolved,
 }
 
-pub(super) const COUNTERS: [Counter; 10] = [
+pub(super) const COUNTERS: [Counter; 11] = [
     Counter::Accepted,
     Counter::Purged,
     Counter::Attempts,
@@ -55,7 +58,11 @@ pub(super) const COUNTERS: [Counter; 10] = [
     Counter::Jobs(StateName::Succeeded),
     Counter::Jobs(StateName::Dead),
     Counter::Jobs(StateName::Cancelled),
+    Counter::Resolved,
 ];
+
+/// `mass_redrive.phase`.
+pub(super) const PHASES: [Phase; 5] = [Phase::Counting, Phase::Previewed, Phase::Canary, Phase::Running, Phase::Done];
 
 /// The number of `word` in its table above.
 pub(super) fn number<T: PartialEq>(table: &[T], word: T) -> i64 {

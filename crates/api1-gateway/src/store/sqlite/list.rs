@@ -1,4 +1,4 @@
-//! Pages of jobs, latest accepted first.
+//! Pages of jobs, latest accepted first, or earliest first.
 //!
 //! A page never takes long: after [`PAGE_TIME`] it ends where it is, with what it has found, and says where to go on. Where
 //! few jobs can match, an index of only those is walked; else all jobs, a stretch of `seq` at a time.
@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use jobs_core::job::{Job, StateName};
 use jobs_core::process::clock;
 use jobs_core::store::{Filter, Page};
+use jobs_core::time::Timestamp;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Error, Result, named_params};
 
-use super::codes::{Counter, STATES, number};
+use super::codes::{Counter, DEAD_REASONS, STATES, number};
 use super::error::is_interrupted;
-use super::query::{count, decode, destination_number};
+use super::query::{count, decode, destination_number, seq_of};
 use super::row;
 
 /// A page is answered within about this, so that a list is usable while the store is busy.
@@ -28,12 +29,32 @@ const FEW: i64 = 5_000;
 
 static BY_SEQ: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE seq = ?"));
 
-/// See [`jobs_core::store::JobStore::list`].
-pub(super) fn list(conn: &Connection, filter: &Filter, below: Option<u64>, limit: u32) -> Result<Page> {
-    list_until(conn, filter, below, limit, clock::instant() + PAGE_TIME)
+/// Which end of the jobs a page begins at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    LatestFirst,
+    EarliestFirst,
 }
 
-fn list_until(conn: &Connection, filter: &Filter, below: Option<u64>, limit: u32, until: Instant) -> Result<Page> {
+/// See [`jobs_core::store::JobStore::list`].
+pub(super) fn list(conn: &Connection, filter: &Filter, below: Option<u64>, limit: u32) -> Result<Page> {
+    page(conn, filter, Order::LatestFirst, below, limit, clock::instant() + PAGE_TIME)
+}
+
+/// See [`jobs_core::steering::Steering::find`].
+pub(super) fn find(conn: &Connection, filter: &Filter, above: u64, limit: u32) -> Result<Page> {
+    page(conn, filter, Order::EarliestFirst, Some(above), limit, clock::instant() + PAGE_TIME)
+}
+
+/// `from`: where the page before ended.
+fn page(
+    conn: &Connection,
+    filter: &Filter,
+    order: Order,
+    from: Option<u64>,
+    limit: u32,
+    until: Instant,
+) -> Result<Page> {
     let destination = match &filter.destination {
         Some(name) => match destination_number(conn, name)? {
             Some(number) => Some(number),
@@ -44,51 +65,58 @@ fn list_until(conn: &Connection, filter: &Filter, below: Option<u64>, limit: u32
     let outermost = "SELECT (SELECT min(seq) FROM job), (SELECT max(seq) FROM job)";
     let (first, last): (Option<i64>, Option<i64>) = conn.query_row(outermost, [], |row| row.try_into())?;
     let (Some(first), Some(last)) = (first, last) else { return Ok(Page::default()) };
-    let below = below.map_or(i64::MAX, |below| i64::try_from(below).unwrap_or(i64::MAX));
-    let source = Source::choose(conn, filter.state)?;
+    let from = from.map(|from| i64::try_from(from).unwrap_or(i64::MAX));
+    let (position, end) = match order {
+        Order::LatestFirst => (from.map_or(last + 1, |from| from.min(last + 1)), first),
+        Order::EarliestFirst => (from.map_or(first - 1, |from| from.max(first - 1)), last),
+    };
+    let source = Source::choose(conn, filter)?;
     let limit = limit.clamp(1, MAX_PAGE) as usize;
-    let position = below.min(last + 1);
-    let mut walk = Walk { conn, filter, destination, source, position, first, limit, until, jobs: Vec::new() };
+    let mut walk = Walk { conn, filter, destination, source, order, position, end, limit, until, jobs: Vec::new() };
     match walk.run() {
         // The writer needs the log: the page ends here.
         Err(error) if is_interrupted(&error) => {}
         ended => ended?,
     }
-    let next = (walk.position > first).then_some(walk.position.cast_unsigned());
+    let next = (!walk.is_at_end()).then_some(walk.position.cast_unsigned());
     Ok(Page { jobs: walk.jobs, next })
 }
 
 /// Where the jobs of a page are looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     All,
     /// An index of only those in the state that is asked for.
     Index(&'static str),
+    /// Only these.
+    Given(Vec<i64>),
 }
 
-/// Parameters: the `seq` to stay below, the one to stop at, state and destination (null: any).
-const OF_ALL: &str = "SELECT seq FROM job WHERE seq < ?1 AND seq >= ?2
-    AND (?3 IS NULL OR state = ?3) AND (?4 IS NULL OR destination = ?4) ORDER BY seq DESC";
-/// Parameters: the `seq` to stay below, the most to answer, the destination (null: any).
-const OF_WAITING: &str = "SELECT seq FROM job INDEXED BY job_waiting
-    WHERE state = 0 AND seq < ?1 AND (?3 IS NULL OR destination = ?3) ORDER BY seq DESC LIMIT ?2";
-const OF_LEASED: &str = "SELECT seq FROM job INDEXED BY job_leased
-    WHERE state = 1 AND seq < ?1 AND (?3 IS NULL OR destination = ?3) ORDER BY seq DESC LIMIT ?2";
-const OF_DEAD: &str = "SELECT seq FROM job INDEXED BY job_dead_seq
-    WHERE state = 3 AND seq < ?1 AND (?3 IS NULL OR destination = ?3) ORDER BY seq DESC LIMIT ?2";
-
 impl Source {
-    fn choose(conn: &Connection, state: Option<StateName>) -> Result<Source> {
-        Ok(match state {
-            Some(StateName::Leased) => Source::Index(OF_LEASED),
-            Some(StateName::Dead) => Source::Index(OF_DEAD),
+    fn choose(conn: &Connection, filter: &Filter) -> Result<Source> {
+        if !filter.ids.is_empty() {
+            let seqs = filter.ids.iter().filter_map(|id| seq_of(conn, *id).transpose());
+            return Ok(Source::Given(seqs.collect::<Result<_>>()?));
+        }
+        Ok(match filter.state {
+            Some(StateName::Leased) => Source::Index("job_leased"),
+            Some(StateName::Dead) => Source::Index("job_dead_seq"),
             Some(StateName::Pending) if count(conn, Counter::Jobs(StateName::Pending))? <= FEW => {
-                Source::Index(OF_WAITING)
+                Source::Index("job_waiting")
             }
             Some(StateName::Pending | StateName::Succeeded | StateName::Cancelled) | None => Source::All,
         })
     }
 }
+
+/// What SQL can say of a filter; an absent condition is null.
+const CONDITIONS: &str = "(:destination IS NULL OR destination = :destination)
+    AND (:dead_reason IS NULL OR dead_reason = :dead_reason)
+    AND (:created_from IS NULL OR accepted_at >= :created_from)
+    AND (:created_until IS NULL OR accepted_at <= :created_until)
+    AND (:finished_from IS NULL OR finished_at >= :finished_from)
+    AND (:finished_until IS NULL OR finished_at <= :finished_until)
+    AND (:resolved IS NULL OR :resolved = EXISTS (SELECT 1 FROM resolution WHERE resolution.seq = job.seq))";
 
 /// A page in the making.
 struct Walk<'a> {
@@ -96,10 +124,11 @@ struct Walk<'a> {
     filter: &'a Filter,
     destination: Option<i64>,
     source: Source,
-    /// All jobs from here on have been looked at.
+    order: Order,
+    /// All jobs from the beginning to here have been looked at.
     position: i64,
-    /// No job is before it.
-    first: i64,
+    /// No job is beyond it.
+    end: i64,
     limit: usize,
     until: Instant,
     jobs: Vec<Job>,
@@ -108,7 +137,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Looks at some jobs at least, so that a list comes to its end also where each page has no time.
     fn run(&mut self) -> Result<()> {
-        while self.position > self.first {
+        while !self.is_at_end() {
             let (stretch, end) = self.stretch()?;
             for seq in stretch {
                 if self.jobs.len() == self.limit {
@@ -131,45 +160,99 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn is_at_end(&self) -> bool {
+        match self.order {
+            Order::LatestFirst => self.position <= self.end,
+            Order::EarliestFirst => self.position >= self.end,
+        }
+    }
+
     /// Whether the time for this page is.
     fn is_over(&self) -> bool {
         clock::instant() >= self.until
     }
 
-    /// The next jobs whose state and destination fit, and where the jobs after them begin.
+    /// The next jobs that fit as far as SQL can say, and where the jobs after them begin.
     fn stretch(&self) -> Result<(Vec<i64>, i64)> {
-        let Walk { position, destination, .. } = *self;
-        match self.source {
+        match &self.source {
             Source::All => {
-                let end = position - STRETCH;
-                let state = self.filter.state.map(|state| number(&STATES, state));
-                let mut statement = self.conn.prepare_cached(OF_ALL)?;
-                let found = statement.query_map((position, end, state, destination), |row| row.get(0))?;
-                Ok((found.collect::<Result<_>>()?, end))
+                let end = match self.order {
+                    Order::LatestFirst => self.position - STRETCH,
+                    Order::EarliestFirst => self.position + STRETCH,
+                };
+                Ok((self.select("", end, i64::MAX)?, end))
             }
-            Source::Index(sql) => {
-                let mut statement = self.conn.prepare_cached(sql)?;
-                let found = statement.query_map((position, STRETCH, destination), |row| row.get(0))?;
-                let found: Vec<i64> = found.collect::<Result<_>>()?;
-                let end = if (found.len() as i64) < STRETCH { self.first } else { found[found.len() - 1] };
+            Source::Index(index) => {
+                let found = self.select(&format!("INDEXED BY {index}"), self.end, STRETCH)?;
+                let end = if (found.len() as i64) < STRETCH { self.end } else { found[found.len() - 1] };
                 Ok((found, end))
+            }
+            Source::Given(seqs) => {
+                let mut found = Vec::new();
+                for seq in seqs {
+                    found.extend(self.select("", *seq, 1)?.into_iter().filter(|found| found == seq));
+                }
+                found.sort_unstable();
+                found.dedup();
+                if self.order == Order::LatestFirst {
+                    found.reverse();
+                }
+                Ok((found, self.end))
             }
         }
     }
 
-    /// Whether the request's body or the last error contains what is looked for.
+    /// Jobs from beyond `position` to `end` that fit as far as SQL can say, `limit` at most.
+    fn select(&self, index: &str, end: i64, limit: i64) -> Result<Vec<i64>> {
+        let (range, order) = match self.order {
+            Order::LatestFirst => ("seq < :position AND seq >= :end", "DESC"),
+            Order::EarliestFirst => ("seq > :position AND seq <= :end", "ASC"),
+        };
+        // An index is only used where its state is written out.
+        let state = match self.filter.state {
+            Some(state) => format!("state = {}", number(&STATES, state)),
+            None => "TRUE".to_owned(),
+        };
+        let sql = format!(
+            "SELECT seq FROM job {index} WHERE {state} AND {range} AND {CONDITIONS} ORDER BY seq {order} LIMIT :limit"
+        );
+        let filter = self.filter;
+        let millis = |time: Option<Timestamp>| time.map(Timestamp::as_millis);
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let parameters = named_params! {
+            ":position": self.position,
+            ":end": end,
+            ":limit": limit,
+            ":destination": self.destination,
+            ":dead_reason": filter.dead_reason.map(|reason| number(&DEAD_REASONS, reason)),
+            ":created_from": millis(filter.created_from),
+            ":created_until": millis(filter.created_until),
+            ":finished_from": millis(filter.finished_from),
+            ":finished_until": millis(filter.finished_until),
+            ":resolved": filter.resolved,
+        };
+        let found = statement.query_map(parameters, |row| row.get(0))?;
+        found.collect()
+    }
+
+    /// Whether the texts that are looked for are there: in the request's body or the last error, or in the last error alone.
     fn has_text(&self, seq: i64) -> Result<bool> {
-        let Some(text) = &self.filter.text else { return Ok(true) };
+        let Filter { text, error, .. } = self.filter;
+        if text.is_none() && error.is_none() {
+            return Ok(true);
+        }
         let sql = "SELECT last_error, body FROM job LEFT JOIN request ON request.seq = job.seq WHERE job.seq = ?";
         self.conn.prepare_cached(sql)?.query_row([seq], |row| {
-            for column in 0..2 {
-                if let ValueRef::Text(bytes) | ValueRef::Blob(bytes) = row.get_ref(column)?
-                    && String::from_utf8_lossy(bytes).contains(text)
-                {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+            let contains = |column: usize, text: &str| -> Result<bool> {
+                Ok(match row.get_ref(column)? {
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).contains(text),
+                    ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => text.is_empty(),
+                })
+            };
+            let has_error = error.as_deref().map_or(Ok(true), |text| contains(0, text))?;
+            let has_text =
+                text.as_deref().map_or(Ok(true), |text| Ok::<_, Error>(contains(0, text)? || contains(1, text)?))?;
+            Ok(has_error && has_text)
         })
     }
 }
@@ -179,7 +262,6 @@ mod tests {
     use jobs_core::conformance::rig::api2;
     use jobs_core::job::{JobId, NewJob, Priority, Request};
     use jobs_core::lifecycle;
-    use jobs_core::time::Timestamp;
     use uuid::Uuid;
 
     use super::super::row::Row;
@@ -221,18 +303,21 @@ mod tests {
         let over = clock::instant();
         for (state, text) in [(None, None), (Some(StateName::Pending), None), (None, Some("even".to_owned()))] {
             let wanted = if text.is_some() { JOBS / 2 } else { JOBS };
-            let filter = Filter { state, text, destination: Some(api2()) };
-            let (mut found, mut pages, mut below) = (Vec::new(), 0, None);
-            loop {
-                let page = list_until(&conn, &filter, below, 10, over).unwrap();
-                found.extend(page.jobs.into_iter().map(|job| job.seq));
-                pages += 1;
-                let Some(next) = page.next else { break };
-                assert!(below.is_none_or(|below| next < below), "a page goes on where the one before ended");
-                below = Some(next);
+            let filter = Filter { state, text, destination: Some(api2()), ..Filter::default() };
+            for order in [Order::LatestFirst, Order::EarliestFirst] {
+                let further = |one: &u64, other: &u64| (order == Order::LatestFirst) == (one > other) && one != other;
+                let (mut found, mut pages, mut from) = (Vec::new(), 0, None);
+                loop {
+                    let page = page(&conn, &filter, order, from, 10, over).unwrap();
+                    found.extend(page.jobs.into_iter().map(|job| job.seq));
+                    pages += 1;
+                    let Some(next) = page.next else { break };
+                    assert!(from.is_none_or(|from| further(&from, &next)), "a page goes on where the one before ended");
+                    from = Some(next);
+                }
+                assert_eq!(found.len() as u64, wanted, "{filter:?}");
+                assert!(found.is_sorted_by(further) && pages as u64 >= wanted, "{pages} pages: {found:?}");
             }
-            assert_eq!(found.len() as u64, wanted, "{filter:?}");
-            assert!(found.is_sorted_by(|one, other| one > other) && pages as u64 >= wanted, "{pages} pages: {found:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::codes::{COUNTERS, Counter, number};
 use super::columns::Reader;
 use super::names::parse_name;
 use super::row::{self, Row};
-use super::{attempt, request};
+use super::{attempt, operators, request};
 
 static BY_ID: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE id = ?"));
 
@@ -21,7 +21,11 @@ pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<JobDetail>> {
     let mut find = conn.prepare_cached(&BY_ID)?;
     let found = find.query_row([id.0.as_bytes().as_slice()], |row| decode(conn, row)).optional()?;
     let Some(row) = found else { return Ok(None) };
-    Ok(Some(JobDetail { attempts: attempt::read_all(conn, row.seq())?, job: row.job }))
+    Ok(Some(JobDetail {
+        attempts: attempt::read_all(conn, row.seq())?,
+        resolution: operators::resolution(conn, row.seq())?,
+        job: row.job,
+    }))
 }
 
 pub(super) fn request(conn: &Connection, id: JobId) -> Result<Option<Request>> {
@@ -50,6 +54,7 @@ pub(super) fn stats(conn: &Connection) -> Result<Stats> {
                 let destination = parse_name(&columns.text()?)?;
                 stats.destinations.entry(destination).or_default().insert(state, value);
             }
+            Counter::Resolved => drop(stats.resolved.insert(parse_name(&columns.text()?)?, value)),
         }
     }
     Ok(stats)
@@ -90,7 +95,7 @@ pub(super) fn decode(conn: &Connection, found: &rusqlite::Row<'_>) -> Result<Row
     })
 }
 
-fn seq_of(conn: &Connection, id: JobId) -> Result<Option<i64>> {
+pub(super) fn seq_of(conn: &Connection, id: JobId) -> Result<Option<i64>> {
     let mut find = conn.prepare_cached("SELECT seq FROM job WHERE id = ?")?;
     find.query_row([id.0.as_bytes().as_slice()], |row| row.get(0)).optional()
 }

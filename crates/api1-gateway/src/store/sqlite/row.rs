@@ -7,6 +7,7 @@ use jobs_core::job::{
     DeadReason, DestinationName, Job, JobId, Leased, Pending, Priority, Progress, State, StateName, WorkerId,
 };
 use jobs_core::lifecycle;
+use jobs_core::redrive;
 use jobs_core::time::Timestamp;
 use rusqlite::{Connection, Result};
 
@@ -36,11 +37,13 @@ pub(super) enum Place {
 pub(super) struct Was {
     pub(super) state: StateName,
     pub(super) place: Option<Place>,
+    /// Its mass redrive knows how it has fared.
+    pub(super) told: bool,
 }
 
 impl Row {
     pub(super) fn was(&self) -> Was {
-        Was { state: self.job.state.name(), place: self.place() }
+        Was { state: self.job.state.name(), place: self.place(), told: redrive::verdict(&self.job).is_some() }
     }
 
     /// The row's key.
@@ -64,13 +67,13 @@ impl Row {
         }
     }
 
-    fn is_dead(&self) -> bool {
+    pub(super) fn is_dead(&self) -> bool {
         self.job.state.name() == StateName::Dead
     }
 }
 
 /// The columns that a change writes, all of them each time: SQLite rewrites the whole row anyway.
-const CHANGING: [&str; 34] = [
+const CHANGING: [&str; 35] = [
     "state",
     "head",
     "place",
@@ -105,6 +108,7 @@ const CHANGING: [&str; 34] = [
     "resend_until",
     "key_generation",
     "last_error",
+    "redrive",
 ];
 
 /// The columns of [`CHANGING`] that a lease fills.
@@ -184,6 +188,7 @@ fn bind_changing(columns: &mut Binder<'_, '_>, row: &Row, head: bool) -> Result<
     columns.u64(progress.first_suspect.0)?.put(progress.generation)?.u64(progress.generation_floor.as_u64())?;
     columns.u64(progress.last_epoch.as_u64())?.u64(progress.settled_epoch.as_u64())?;
     columns.time_or_null(progress.resend_until)?.put(progress.key_generation)?.put(progress.last_error.as_deref())?;
+    columns.put(progress.redrive)?;
     Ok(())
 }
 
@@ -295,5 +300,6 @@ fn read_progress(columns: &mut Reader<'_, '_>) -> Result<Progress> {
         resend_until: columns.time_or_null()?,
         key_generation: columns.small()?,
         last_error: columns.text_or_null()?,
+        redrive: columns.small_or_null()?,
     })
 }

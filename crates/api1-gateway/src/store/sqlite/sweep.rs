@@ -15,6 +15,7 @@ use super::codes::Counter;
 use super::enqueue::orphan_key;
 use super::known::Effect;
 use super::operation::Cost;
+use super::operators::unresolve;
 
 /// Most jobs that one call ends or deletes, so that settles and claims never wait long for it.
 const STEP_LIMIT: usize = 500;
@@ -101,6 +102,9 @@ fn delete(batch: &mut Batch<'_>, seq: i64, now: Timestamp) -> Result<i64> {
         batch.conn.prepare_cached(sql)?.execute([seq])?;
     }
     orphan_key(batch, seq, state, now)?;
+    if unresolve(batch.conn, seq)? > 0 {
+        batch.count_of(Counter::Resolved, row.destination, -1);
+    }
     batch.count_job(row.destination, state, -1);
     Ok(bytes.unwrap_or_default())
 }
