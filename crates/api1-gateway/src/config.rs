@@ -31,6 +31,7 @@ use jobs_core::process::secret::Secret;
 use jobs_core::process::settings::{BadSettings, Effective, Settings};
 use jobs_core::store::Retention;
 
+use crate::app::Limits;
 use destinations::{Destinations, Sources};
 use flags::Flags;
 use mistakes::Place;
@@ -73,6 +74,8 @@ pub struct Config {
     pub max_accept_rate: Option<NonZeroU32>,
     /// The folder for backups, which exists; `None`: none are made.
     pub backup_dir: Option<PathBuf>,
+    /// An alarm is raised when due work has not been handed out for so long.
+    pub stalled_after: Duration,
     /// How long a stop waits for open requests.
     pub grace: Duration,
     pub retention: Retention,
@@ -103,6 +106,15 @@ impl Config {
         let max_body = max_body(s, flags.max_body);
         let max_accept_rate = s.optional("--max-accept-rate", "API1_MAX_ACCEPT_RATE", flags.max_accept_rate);
         let backup_dir = backup_dir(s, flags.backup_dir);
+        let longest_stall = Duration::from_secs(24 * 3_600);
+        let stalled_after = bounded(
+            s,
+            "--stalled-after",
+            "API1_STALLED_AFTER",
+            flags.stalled_after,
+            Limits::default().stalled_after,
+            longest_stall,
+        );
         let grace = bounded(s, "--grace", "API1_GRACE", flags.grace, DEFAULT_GRACE, LONGEST_GRACE);
         let usual = Retention::default();
         let longest = value::MAX_SPAN;
@@ -133,6 +145,7 @@ impl Config {
             max_body,
             max_accept_rate,
             backup_dir,
+            stalled_after,
             grace,
             retention,
             log,

@@ -9,6 +9,8 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use jobs_core::job::Priority;
 use jobs_core::process::duration;
 use jobs_core::time::Timestamp;
+use jobs_core::trace;
+use utoipa::IntoParams;
 
 use crate::problem::{Code, Problem};
 
@@ -23,6 +25,38 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Sent by our own workers; ignored, so that a gateway can be the destination of another.
 const IGNORED: [&str; 3] = ["job-attempt", "job-epoch", "job-id"];
+
+/// The headers, for the API's description; [`Options::from_headers`] reads them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described")]
+pub(crate) struct OptionHeaders {
+    /// Repeating the request makes no second job; with another body it is refused.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+    /// Not before then, such as `30s`; or `Job-Run-At`.
+    #[param(rename = "Job-Delay", pattern = "^[0-9]{1,4}(ms|s|m|h|d)$")]
+    delay: Option<String>,
+    #[param(rename = "Job-Run-At")]
+    run_at: Option<Timestamp>,
+    /// Dead if it is still waiting by then.
+    #[param(rename = "Job-Expires-After", pattern = "^[0-9]{1,4}(ms|s|m|h|d)$")]
+    expires_after: Option<String>,
+    /// 9 goes first.
+    #[param(rename = "Job-Priority", minimum = 0, maximum = 9)]
+    priority: Option<u8>,
+    /// Jobs of one key go one at a time, in the order of acceptance.
+    #[param(rename = "Job-Ordering-Key", min_length = 1, max_length = 255)]
+    ordering_key: Option<String>,
+    /// Charged attempts before it is dead.
+    #[param(rename = "Job-Max-Attempts", minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    /// W3C trace context, passed on.
+    traceparent: Option<String>,
+    /// `wait=10`: wait up to so many seconds for the outcome.
+    #[param(rename = "Prefer", pattern = "^wait=[0-9]$")]
+    prefer: Option<String>,
+}
 
 /// What was said of one job; the default is what holds where nothing was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -180,6 +214,22 @@ pub(crate) fn expiry(parameter: &str, value: Duration) -> Result<Duration, Probl
     within_a_year(parameter, value)
 }
 
+/// Refuses an expiry at or before `run_at`, the caller's or the destination's own: the job would never run.
+pub(crate) fn check_runs_before_expiry(
+    parameter: &'static str,
+    run_at: Timestamp,
+    expires_after: Option<Duration>,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    match expires_after {
+        Some(after) if run_at >= now.plus(after) => {
+            let detail = format!("the job would expire after {}, before it may run", duration::show(after));
+            Err(bad(parameter, detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 pub(crate) fn priority(parameter: &str, value: u64) -> Result<Priority, Problem> {
     let level = u8::try_from(value).ok().and_then(Priority::new);
     level.ok_or_else(|| bad(parameter, format_args!("{value} is not a priority from 0 to 9")))
@@ -221,11 +271,7 @@ fn wait_preference(value: &HeaderValue) -> Result<Option<Duration>, Problem> {
 
 /// A W3C trace context; one that is not well formed starts no trace, as its standard says.
 fn traceparent(value: &HeaderValue) -> Option<String> {
-    let text = value.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let lengths_fit = parts.iter().map(|part| part.len()).eq([2, 32, 16, 2]);
-    let hex = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (lengths_fit && parts.iter().all(hex) && parts[0] != "ff").then(|| text.to_owned())
+    value.to_str().ok().filter(|text| trace::is_traceparent(text)).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use actix_web::{HttpResponse, ResponseError};
 use jobs_core::store::StoreError;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -60,7 +61,8 @@ pub enum Code {
 }
 
 /// One line of the published table.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ProblemCode)]
 pub struct Row {
     #[serde(skip)]
     pub code: Code,
@@ -129,6 +131,27 @@ impl Code {
     }
 }
 
+/// A problem's members, for the API's description; [`Problem`] is written as them.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "only described")]
+pub(crate) struct ProblemView {
+    #[schema(example = "/problems/unknown_job")]
+    r#type: String,
+    #[schema(example = "there is no such job, or it was purged")]
+    title: String,
+    #[schema(example = 404)]
+    status: u16,
+    #[schema(example = "job 0199d1b2-7c3e-7a10-8f00-4f6b1e2d3c4b")]
+    detail: String,
+    /// Stable; all are at `/problems`.
+    #[schema(example = "unknown_job")]
+    code: String,
+    /// The header, field or query parameter at fault.
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+}
+
 /// An error answer: the code, and what the caller can do about this very case.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -192,7 +215,8 @@ impl Problem {
             answer.insert_header((ALLOW, allow));
         }
         if self.code == Code::Unauthenticated {
-            answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            // A 401 must name a scheme; where the key belongs in a header of ours, that header is named in its place.
+            answer.insert_header((WWW_AUTHENTICATE, self.parameter.as_deref().unwrap_or("Bearer")));
         }
         answer.body(serde_json::to_string(members).expect("a problem is plain text and numbers"))
     }

@@ -9,6 +9,7 @@ use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::{AppConfig, HttpServiceFactory, Server};
+use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, guard, web};
 use jobs_core::process::clock::Clock;
@@ -20,9 +21,10 @@ use crate::connection::{self, Connection};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
 use crate::public::{
-    audit, backup, cancel, destinations, events, forward, jobs, list, process, read, redrive, redrives, resolve, stats,
+    audit, backup, cancel, destinations, events, forward, job_events, jobs, list, process, read, redrive, redrives,
+    resolve, stats,
 };
-use crate::{background, health, pages};
+use crate::{background, health, metrics, openapi, pages};
 
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
 /// it is they who close it, between requests.
@@ -53,6 +55,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(get("/api1/jobs/{id}", read::job))
         .service(get("/api1/jobs/{id}/payload", read::payload))
         .service(get("/api1/jobs/{id}/response", read::response))
+        .service(get("/api1/jobs/{id}/events", job_events::job_events))
         .service(post("/api1/jobs/{id}/cancel", cancel::cancel))
         .service(post("/api1/jobs/{id}/redrive", redrive::redrive))
         .service(post("/api1/jobs/{id}/resolve", resolve::resolve))
@@ -72,9 +75,12 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(post("/jobstore/v1/claim", claim))
         .service(post("/jobstore/v1/settle", settle))
         .service(post("/jobstore/v1/extend", extend))
+        .service(get("/openapi.json", openapi::openapi))
+        .service(get("/docs", openapi::page::docs))
+        .service(get("/docs/style.css", openapi::page::style))
         .service(get("/livez", health::livez))
         .service(get("/readyz", health::readyz))
-        .service(get("/metrics", health::metrics))
+        .service(get("/metrics", metrics::metrics))
         .service(get("/problems", health::problems))
         .service(get("/problems/{code}", health::problem))
         .configure(pages::routes)
@@ -129,7 +135,8 @@ fn http_server(listener: TcpListener, app: &Arc<App>) -> io::Result<Server> {
     let grace = app.limits.grace.saturating_sub(TO_CLOSE).as_secs().max(1);
     let builder = builder.disable_signals().shutdown_timeout(grace);
     let builder = builder.listen("gateway", listener, move || {
-        let handlers = actix_web::App::new().app_data(data.clone()).configure(routes).wrap_fn(connection::working);
+        let handlers = actix_web::App::new().app_data(data.clone()).configure(routes);
+        let handlers = handlers.wrap(from_fn(metrics::time_requests)).wrap_fn(connection::working);
         let stopping = stopping.clone();
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {

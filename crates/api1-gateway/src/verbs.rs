@@ -64,6 +64,9 @@ impl App {
                         dispatcher.claimed(&grants, &claimed, app.clock.now());
                         claimed.died.iter().for_each(|job| dispatcher.job_changed(job));
                     }
+                    for leases in claimed.leases.chunk_by(|one, other| one.job.destination == other.job.destination) {
+                        app.metrics.leased(&leases[0].job.destination, leases.len() as u64);
+                    }
                     app.tell_of_ends(claimed.died.iter());
                     let granted: usize = grants.iter().map(|grant| grant.max as usize).sum();
                     if claimed.leases.len() < granted || grants.iter().any(|grant| grant.kind != Kind::Regular) {
@@ -96,6 +99,7 @@ impl App {
             let now = app.clock.now();
             app.dispatcher().settled(&answers, now);
             app.history.settled(&answers, now.wall);
+            app.metrics.settled(&answers);
             app.try_to_persist_gates().await;
             app.work.notify_waiters();
             app.tell_of_settles(&answers);
@@ -173,8 +177,11 @@ impl App {
 
     /// Tells whoever waits for those of `jobs` that have ended.
     fn tell_of_ends<'a>(&self, jobs: impl Iterator<Item = &'a Job>) {
-        let ended = jobs.filter(|job| job.state.name().is_terminal());
-        self.drain_rates.ended(ended.inspect(|job| self.waiters.ended(job.id)).map(|job| &job.destination));
+        let ended = jobs.filter(|job| job.state.name().is_terminal()).inspect(|job| {
+            self.metrics.ended(job);
+            self.waiters.ended(job.id);
+        });
+        self.drain_rates.ended(ended.map(|job| &job.destination));
     }
 }
 

@@ -5,10 +5,13 @@ use std::time::Duration;
 use jobs_core::job::{Attempt, DeadReason, DestinationName, Epoch, Job, JobId, Priority, State, StateName, WorkerId};
 use jobs_core::steering::Resolution;
 use jobs_core::time::Timestamp;
+use jobs_core::trace;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A job's JSON. Members without a value are `null`, so that a reader need not ask whether they are there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(crate) struct JobView<'a> {
     id: JobId,
     destination: &'a DestinationName,
@@ -24,6 +27,8 @@ pub(crate) struct JobView<'a> {
     last_error: Option<&'a str>,
     dead_reason: Option<DeadReason>,
     redriven_from: Option<JobId>,
+    /// Of W3C Trace Context: the caller's, or the job's own.
+    trace_id: String,
     /// A worker has it in hand, but nobody wants it any more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cancel_requested: bool,
@@ -35,7 +40,8 @@ pub(crate) struct JobView<'a> {
     resolved: Option<Option<&'a Resolution>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptView<'a> {
     number: u32,
     epoch: Epoch,
@@ -49,6 +55,8 @@ struct AttemptView<'a> {
     next_run_at: Option<Timestamp>,
     retry_delay_ms: Option<u64>,
     worker: WorkerId,
+    /// Its span in the job's trace.
+    span_id: String,
 }
 
 impl<'a> JobView<'a> {
@@ -77,6 +85,7 @@ impl<'a> JobView<'a> {
             last_error: job.progress.last_error.as_deref(),
             dead_reason,
             redriven_from: job.redriven_from,
+            trace_id: trace::trace_id(job.traceparent.as_deref(), job.id),
             cancel_requested,
             attempt_log: None,
             resolved: None,
@@ -85,13 +94,13 @@ impl<'a> JobView<'a> {
 
     /// With its attempts, oldest first.
     pub(crate) fn whole(job: &'a Job, attempts: &'a [Attempt], resolution: Option<&'a Resolution>) -> Self {
-        let attempt_log = Some(attempts.iter().map(AttemptView::of).collect());
+        let attempt_log = Some(attempts.iter().map(|attempt| AttemptView::of(attempt, job.id)).collect());
         JobView { attempt_log, resolved: Some(resolution), ..JobView::summary(job) }
     }
 }
 
 impl<'a> AttemptView<'a> {
-    fn of(attempt: &'a Attempt) -> Self {
+    fn of(attempt: &'a Attempt, job: JobId) -> Self {
         AttemptView {
             number: attempt.number,
             epoch: attempt.epoch,
@@ -105,6 +114,7 @@ impl<'a> AttemptView<'a> {
             next_run_at: attempt.next_run_at,
             retry_delay_ms: attempt.retry_delay.map(millis),
             worker: attempt.worker,
+            span_id: trace::span_id(job, attempt.epoch),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Drill {
         let trace = strace.finish()?;
         let tally = self.recover(ledger, &intents).await?;
         if let Some(injection) = injection {
-            self.runs.push(Run::new(stage, injection, ended, trace.injected(), tally));
+            self.runs.push(Run::new(stage, injection, ended, trace.injected().as_deref(), tally));
         }
         Ok(trace)
     }

@@ -60,7 +60,6 @@ pub async fn run(programs: &Programs, settings: Settings, progress: &mut Progres
     progress.say(&format!("posting {} jobs", settings.jobs));
     let accepted = fill(trio.gateway(), settings).await?;
     let per_second = accepted as f64 / began.elapsed().as_secs_f64();
-    let file = std::fs::metadata(trio.store()).map_or(0, |file| file.len());
 
     let (mut slowest_ready, mut slowest_claim) = (Duration::ZERO, Duration::ZERO);
     let mut violations = Vec::new();
@@ -86,6 +85,7 @@ pub async fn run(programs: &Programs, settings: Settings, progress: &mut Progres
     progress.say("auditing the file");
     trio.gateway_process().kill();
     violations.extend(trio.audit()?.findings());
+    let file = std::fs::metadata(trio.store()).map_or(0, |file| file.len());
     let figures = vec![
         Figure::new(
             "from its start to /readyz, slowest",

@@ -146,6 +146,11 @@ impl Dispatcher {
         }
     }
 
+    /// Workers that live, as far as is known.
+    pub fn workers(&self, now: Now) -> usize {
+        self.sessions.values().filter(|session| now.mono.since(session.heard) < LEASE_TERM).count()
+    }
+
     /// What `worker`, which can have `concurrency` attempts in flight, may claim now: at most `max` in all, reserved
     /// until [`Dispatcher::claimed`] or [`Dispatcher::claim_failed`]. One grant for a destination.
     pub fn plan(&mut self, worker: WorkerId, concurrency: u32, max: u32, now: Now) -> Vec<Grant> {

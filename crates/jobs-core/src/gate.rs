@@ -68,6 +68,7 @@ enum State {
 /// What a gate is doing, by the names of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum GateStateName {
     Closed,
     Open,

@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 /// Names a job for ever. A UUID of version 7; also the `Idempotency-Key` that the destination receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid", example = "0199d1b2-7c3e-7a10-8f00-4f6b1e2d3c4b"))]
 pub struct JobId(pub Uuid);
 
 impl fmt::Display for JobId {
@@ -34,6 +35,7 @@ impl fmt::Display for JobId {
 /// Names one run of a worker process: a restarted worker is another worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid"))]
 pub struct WorkerId(pub Uuid);
 
 impl fmt::Display for WorkerId {
@@ -48,6 +50,7 @@ impl fmt::Display for WorkerId {
 /// across crashes although the claims themselves need not be durable. Below 2^53, so that any JSON reader keeps it whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u64))]
 pub struct Epoch(u64);
 
 impl Epoch {
@@ -98,6 +101,7 @@ impl Tick {
 /// The configured name of a destination: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", example = "api2"))]
 pub struct DestinationName(Arc<str>);
 
 /// Why a text cannot name a destination.
@@ -151,6 +155,7 @@ impl fmt::Display for DestinationName {
 /// Of two due jobs of a destination the one with the higher priority goes first. 0 to 9; 0 unless the caller says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u8, maximum = 9))]
 pub struct Priority(u8);
 
 impl Priority {

@@ -18,6 +18,7 @@ pub mod job;
 pub mod lease;
 pub mod lifecycle;
 pub mod memory;
+pub mod meters;
 pub mod outcome;
 #[cfg(feature = "process")]
 pub mod process;
@@ -27,3 +28,5 @@ pub mod retry;
 pub mod steering;
 pub mod store;
 pub mod time;
+pub mod trace;
+pub mod watchdog;

@@ -17,6 +17,7 @@ pub const MASS_REDRIVES: u32 = 1_000;
 
 /// An operator has settled a dead job otherwise. It stays dead, and counts as unresolved no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resolution {
     pub by: String,
     pub reason: String,
@@ -32,6 +33,7 @@ pub enum Resolve {
 
 /// One act of an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Act {
     pub at: Timestamp,
     /// The principal.
@@ -45,6 +47,7 @@ pub struct Act {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Action {
     Cancel,
     Redrive,
@@ -90,6 +93,7 @@ impl Action {
 
 /// A line of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditLine {
     /// 1 at first, rising.
     pub number: u64,

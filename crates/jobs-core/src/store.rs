@@ -18,6 +18,7 @@ use crate::gate::Kind;
 use crate::job::{Attempt, DeadReason, DestinationName, Epoch, Job, JobId, NewJob, Request, StateName, Tick, WorkerId};
 use crate::lease::{Extended, LeaseKey};
 use crate::lifecycle::{Cancel, DuplicateCause, Redrive, SettleResult};
+use crate::meters::Meters;
 use crate::outcome::{Outcome, Response};
 use crate::steering::{Resolution, Steering};
 use crate::time::{Now, Timestamp};
@@ -164,6 +165,7 @@ pub struct JobDetail {
 /// Which jobs to list. All conditions that are set must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Filter {
     pub state: Option<StateName>,
     pub destination: Option<DestinationName>,
@@ -338,6 +340,11 @@ pub trait JobStore: Steering {
 
     /// The live leases by destination and worker: what a gateway counts in flight after a start.
     async fn leases(&self) -> Result<Vec<(LeaseKey, WorkerId, DestinationName)>, StoreError>;
+
+    /// What it can tell of its own work.
+    fn meters(&self) -> Meters {
+        Meters::default()
+    }
 
     /// Bytes free where the store writes, beside its own log; `None` if that means nothing for it.
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError>;

@@ -15,6 +15,7 @@ use jobs_core::job::DestinationName;
 use jobs_core::lease::LeaseKey;
 use jobs_core::protocol::{ExtendResponse, WireLease};
 use jobs_core::time::Mono;
+use jobs_core::trace;
 use tokio::sync::Notify;
 
 /// No request is written with less than this left of its lease: time enough for the destination to see it before the
@@ -33,6 +34,10 @@ const WITHDRAWN: u8 = 2;
 pub struct Lease {
     pub key: LeaseKey,
     pub destination: DestinationName,
+    /// Its number among the job's attempts.
+    pub attempt: u32,
+    /// Of W3C Trace Context.
+    pub trace_id: String,
     /// [`UNSENT`], then once and for all [`SENT`] or [`WITHDRAWN`].
     state: AtomicU8,
     /// The gateway has said that it is another's by now.
@@ -47,6 +52,8 @@ impl Lease {
         Lease {
             key: LeaseKey { job_id: granted.job_id, epoch: granted.epoch },
             destination: granted.destination.clone(),
+            attempt: granted.attempt,
+            trace_id: trace::trace_id(granted.traceparent.as_deref(), granted.job_id),
             state: AtomicU8::new(UNSENT),
             lost: AtomicBool::new(false),
             deadline_us: AtomicU64::new(micros(answered.plus(Duration::from_millis(granted.lease_ms)))),

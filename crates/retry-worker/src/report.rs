@@ -88,36 +88,38 @@ fn name(class: WireClass) -> &'static str {
 /// One line for what became of a job: retries and deaths always, successes unless there are too many of them.
 fn log_settled(lease: &Lease, outcome: &WireOutcome, settled: &WireSettled, batch: usize) {
     let (job, attempts, class) = (lease.key.job_id, settled.attempts, name(outcome.class));
-    let destination = lease.destination.as_str();
+    let (destination, attempt, trace_id) = (lease.destination.as_str(), lease.attempt, lease.trace_id.as_str());
     let status = outcome.status;
     let error = outcome.error.as_deref();
     if outcome.class == WireClass::Release {
-        log::debug!(job:%, destination; "released unsent");
+        log::debug!(job:%, destination, attempt, trace_id; "released unsent");
         return;
     }
     match (settled.result, settled.state) {
         (WireResult::Ok, _) if settled.retry_delay_ms.is_some() => {
             let delay_ms = settled.retry_delay_ms.unwrap_or_default();
             let delay = duration::show(Duration::from_millis(delay_ms));
-            log::info!(job:%, destination, attempts, delay_ms, class, status, error;
+            log::info!(job:%, destination, attempt, trace_id, attempts, delay_ms, class, status, error;
                 "retry scheduled: retrying job {job} in {delay} (attempt {attempts})");
         }
         (WireResult::Ok, Some(StateName::Succeeded)) => {
             let level = if attempts > 1 || batch <= FEW { Level::Info } else { Level::Debug };
-            log::log!(level, job:%, destination, attempts, status, latency_ms = outcome.latency_ms; "job succeeded");
+            log::log!(level, job:%, destination, attempt, trace_id, attempts, status, latency_ms = outcome.latency_ms; "job succeeded");
         }
         (WireResult::Ok, Some(StateName::Dead)) => {
-            log::warn!(job:%, destination, attempts, class, status, error; "job dead");
+            log::warn!(job:%, destination, attempt, trace_id, attempts, class, status, error; "job dead");
         }
         (WireResult::Ok, state) => {
-            log::info!(job:%, destination, attempts, class, status, state = state.map(StateName::as_str); "attempt reported");
+            log::info!(job:%, destination, attempt, trace_id, attempts, class, status, state = state.map(StateName::as_str); "attempt reported");
         }
         (WireResult::LeaseLost, _) => {
-            log::warn!(job:%, destination, class, status; "outcome too late: the job had been granted again");
+            log::warn!(job:%, destination, attempt, trace_id, class, status; "outcome too late: the job had been granted again");
         }
         (WireResult::AlreadyFinished, _) => {
-            log::debug!(job:%, destination, class; "outcome too late: the job had ended")
+            log::debug!(job:%, destination, attempt, trace_id, class; "outcome too late: the job had ended")
         }
-        (WireResult::UnknownJob, _) => log::warn!(job:%, destination, class; "the gateway does not know this job"),
+        (WireResult::UnknownJob, _) => {
+            log::warn!(job:%, destination, attempt, trace_id, class; "the gateway does not know this job")
+        }
     }
 }

@@ -44,6 +44,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "FOLDER")]
     pub backup_dir: Option<String>,
 
+    /// An alarm is raised when due work has not been handed out for so long although workers are there [API1_STALLED_AFTER] [default: 60s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub stalled_after: Option<String>,
+
     /// How long a stop waits for open requests [API1_GRACE] [default: 25s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub grace: Option<String>,

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::steering::AuditLine;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::list::MAX_LIMIT;
 use crate::app::App;
@@ -12,13 +13,17 @@ use crate::query;
 
 const DEFAULT_LIMIT: u32 = 100;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Audit {
     audit: Vec<AuditLine>,
     /// Where the page of older lines begins; `null` at the end.
     next_cursor: Option<String>,
 }
 
+/// Shows who did what, the latest first
+#[utoipa::path(get, path = "/api1/audit", tag = "Steering",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Audit), (status = 400)))]
 pub(crate) async fn audit(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.operator(bearer(&request))?;
     let (mut limit, mut below) = (DEFAULT_LIMIT, None);

@@ -10,18 +10,23 @@ use jobs_core::steering::Action;
 use jobs_core::store::StoreError;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::bearer;
 use crate::problem::{Code, Problem};
 
 /// The copy, whole and on the disk.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Backup)]
 struct Copied {
     path: String,
     bytes: u64,
 }
 
+/// Copies the store while everything goes on
+#[utoipa::path(post, path = "/api1/backup", tag = "Operation",
+    responses((status = 200, body = Copied, description = "The copy is whole and on the disk"), (status = 409)))]
 pub(crate) async fn backup(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let by = app.keys.operator(bearer(&request))?;
     let no_folder = || Problem::new(Code::NoBackupFolder, "start the gateway with --backup-dir");

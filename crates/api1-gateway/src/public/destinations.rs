@@ -6,6 +6,7 @@ use jobs_core::job::DestinationName;
 use jobs_core::store::Stats;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::stats::{States, states_of};
 use crate::app::App;
@@ -13,13 +14,15 @@ use crate::auth::bearer;
 use crate::problem::{Code, Problem};
 use crate::view::millis;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DestinationList)]
 struct List {
     destinations: Vec<Shown>,
 }
 
 /// A destination as it is shown. Members without a value are `null`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Destination)]
 struct Shown {
     name: DestinationName,
     title: String,
@@ -37,14 +40,20 @@ struct Shown {
     /// How often the destination has recovered from an outage.
     epoch: u64,
     in_flight: u32,
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     states: States,
     /// How long the oldest waiting job has been due; 0 if it is not due yet.
     oldest_due_age_ms: Option<u64>,
     last_error: Option<String>,
     /// At the rate of the last seconds; `null` while nothing succeeds.
     estimated_drain_ms: Option<u64>,
+    /// For how long due work has not been handed out although workers are there: a fault of this system, not of the
+    /// destination; `null` if all is well.
+    stalled_ms: Option<u64>,
 }
 
+/// Shows all destinations
+#[utoipa::path(get, path = "/api1/destinations", tag = "Destinations", responses((status = 200, body = List)))]
 pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
     let views = app.dispatcher().views();
@@ -56,15 +65,24 @@ pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<Ht
     Ok(HttpResponse::Ok().json(List { destinations }))
 }
 
+/// Shows a destination: its gate, its jobs, when it will be drained
+#[utoipa::path(get, path = "/api1/destinations/{name}", tag = "Destinations", params(("name" = DestinationName, Path)),
+    responses((status = 200, body = Shown), (status = 404)))]
 pub(crate) async fn one(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
     answer(&app, name(&request)).await
 }
 
+/// Holds a destination by hand
+#[utoipa::path(post, path = "/api1/destinations/{name}/pause", tag = "Destinations", params(("name" = DestinationName, Path)),
+    responses((status = 200, body = Shown), (status = 404)))]
 pub(crate) async fn pause(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     hold(app, request, true).await
 }
 
+/// Ends a hold by hand
+#[utoipa::path(post, path = "/api1/destinations/{name}/resume", tag = "Destinations", params(("name" = DestinationName, Path)),
+    responses((status = 200, body = Shown), (status = 404)))]
 pub(crate) async fn resume(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     hold(app, request, false).await
 }
@@ -103,6 +121,7 @@ async fn shown(app: &App, view: DestinationView, stats: &Stats) -> Result<Shown,
     let oldest_due = app.store.oldest_due(&view.name).await?;
     Ok(Shown {
         estimated_drain_ms: app.drain_rates.estimate_ms(&view.name, unfinished),
+        stalled_ms: app.watchdog.stalled(&view.name).map(millis),
         title: view.title,
         url: Some(view.url).filter(|url| !url.is_empty()),
         state: view.state,

@@ -2,6 +2,7 @@
 //!
 //! The fields are read one by one, so that a mistake names its field, and the payload is kept as the text it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use jobs_core::job::Request;
+use jobs_core::job::{DestinationName, Priority, Request};
 use jobs_core::time::Timestamp;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::body;
 use crate::headers;
@@ -21,6 +23,63 @@ use crate::problem::{Code, Problem};
 
 /// What a payload given as JSON is sent as, where nothing else is said.
 const JSON: &str = "application/json";
+
+/// An item as it is written, for the API's description; [`Envelope::read`] reads it.
+#[derive(ToSchema)]
+#[schema(as = Envelope, example = json!({"destination": "api2", "payload": {"name": "hello"}, "priority": 5}))]
+#[expect(dead_code, reason = "only described")]
+pub(super) struct Written {
+    /// The default destination unless given.
+    destination: Option<DestinationName>,
+    /// Any JSON, kept as it is written.
+    #[schema(value_type = Option<Value>)]
+    payload: Option<()>,
+    /// Or any bytes.
+    payload_base64: Option<String>,
+    content_type: Option<String>,
+    #[schema(min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+    /// Not before then; or `run_at`.
+    delay_ms: Option<u64>,
+    run_at: Option<Timestamp>,
+    expires_after_ms: Option<u64>,
+    priority: Option<Priority>,
+    #[schema(min_length = 1, max_length = 255)]
+    ordering_key: Option<String>,
+    #[schema(minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+/// What one call takes.
+#[derive(ToSchema)]
+#[schema(as = Envelopes)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Envelopes {
+    One(Written),
+    Many(Vec<Written>),
+}
+
+/// The fields there are; the README explains each.
+const FIELDS: [&str; 12] = [
+    "destination",
+    "payload",
+    "payload_base64",
+    "content_type",
+    "idempotency_key",
+    "delay_ms",
+    "run_at",
+    "expires_after_ms",
+    "priority",
+    "ordering_key",
+    "max_attempts",
+    "headers",
+];
+
+/// Most members kept of a JSON object: one more than an envelope or its headers may have, so that a flood is known as one.
+const MAX_MEMBERS: usize = headers::MAX_COUNT + 1;
+const _: () = assert!(FIELDS.len() < MAX_MEMBERS);
 
 /// An item, checked as far as that is possible without knowing its destination.
 #[derive(Debug)]
@@ -40,6 +99,10 @@ impl Envelope {
         let mut destination = None;
         let (mut payload, mut payload_base64) = (None, None);
         for (index, (name, raw)) in fields.iter().enumerate() {
+            if !FIELDS.contains(&name.as_str()) {
+                return Err(no_such_field(name));
+            }
+            // All before this one are fields there are, each once: a few.
             if fields[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(wrong(name, "given twice"));
             }
@@ -82,9 +145,13 @@ fn set_option(options: &mut Options, name: &str, raw: &RawValue, now: Timestamp)
         }
         "delay_ms" => options.start = Start::After(options::within_a_year(name, millis(name, raw)?)?),
         "run_at" => options.start = options::at(name, value(name, raw)?, now)?,
-        _ => return Err(Problem::with(Code::BadOption, name.to_owned(), "there is no such field")),
+        _ => return Err(no_such_field(name)),
     }
     Ok(())
+}
+
+fn no_such_field(name: &str) -> Problem {
+    Problem::with(Code::BadOption, name.to_owned(), "there is no such field")
 }
 
 fn wrong(name: &str, detail: impl fmt::Display) -> Problem {
@@ -116,10 +183,13 @@ fn header_pairs(name: &str, raw: &RawValue) -> Result<Vec<(String, String)>, Pro
 }
 
 fn decode(encoded: &str) -> Result<Bytes, Problem> {
-    STANDARD
-        .decode(encoded)
-        .map(Bytes::from)
-        .map_err(|error| wrong("payload_base64", format_args!("not base64: {error}")))
+    let decoded = STANDARD.decode(encoded);
+    let decoded = decoded.map_err(|error| wrong("payload_base64", format_args!("not base64: {error}")))?;
+    if decoded.is_empty() {
+        let detail = "send a payload; /forward also keeps requests without one";
+        return Err(Problem::with(Code::EmptyBody, "payload_base64", detail));
+    }
+    Ok(Bytes::from(decoded))
 }
 
 /// `known_json`: the payload was given as JSON, so it is.
@@ -133,7 +203,7 @@ fn check_payload(content: &Request, known_json: bool, max_payload: usize) -> Res
     }
 }
 
-/// A JSON object's members, in order.
+/// A JSON object's members, in order; [`MAX_MEMBERS`] of them at most.
 struct Pairs<V>(Vec<(String, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
@@ -153,9 +223,13 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
+        while pairs.len() < MAX_MEMBERS {
+            match map.next_entry()? {
+                Some(pair) => pairs.push(pair),
+                None => return Ok(Pairs(pairs)),
+            }
         }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Pairs(pairs))
     }
 }

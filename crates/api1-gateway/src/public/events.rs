@@ -43,6 +43,12 @@ struct Listening {
     _place: OwnedSemaphorePermit,
 }
 
+/// Follows this gateway: jobs, gates, counters (server-sent events)
+///
+/// `kinds` names those that are wanted, separated by commas.
+#[utoipa::path(get, path = "/api1/events", tag = "Destinations",
+    params(("kinds" = Option<String>, Query, description = "Of `job`, `gate` and `counters`; all unless given")),
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 400)))]
 pub(crate) async fn events(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     // A page's script cannot send a header with its key, so a page's cookie is as good here.
     app.keys.client(viewer::presented(&request).as_deref())?;

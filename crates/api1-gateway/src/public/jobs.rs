@@ -9,14 +9,15 @@ use jobs_core::time::Timestamp;
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
-use super::envelope::Envelope;
+use super::envelope::{Envelope, Envelopes};
 use super::process::{new_job, outcome};
 use crate::app::{App, Catalog};
 use crate::auth::bearer;
 use crate::body::{self, Bounds};
 use crate::options::Options;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, ProblemView};
 
 /// Most items in one call: one commit stays short.
 pub(crate) const MAX_ITEMS: usize = 1_000;
@@ -26,8 +27,9 @@ pub(crate) const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// An item's place in the answer, with the job where it was accepted.
 type Read = Result<NewJob, Problem>;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = BatchItem)]
 enum Item {
     Stored {
         id: JobId,
@@ -38,10 +40,28 @@ enum Item {
         replayed: bool,
     },
     Refused {
+        #[schema(value_type = ProblemView)]
         error: Problem,
     },
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchResults)]
+struct Results<'a> {
+    /// One for each item, in order.
+    results: &'a [Item],
+}
+
+/// Stores up to 1,000 jobs in one commit
+///
+/// One envelope, an array of them, or one a line (`application/x-ndjson`).
+#[utoipa::path(post, path = "/api1/jobs", tag = "Sending",
+    request_body(content = Envelopes, description = "One envelope, or an array of them"),
+    responses(
+        (status = 202, body = Results, description = "All are stored"),
+        (status = 207, body = Results, description = "Some are stored"),
+        (status = 415), (status = 429),
+    ))]
 pub(crate) async fn jobs(
     app: web::Data<App>,
     request: HttpRequest,
@@ -130,7 +150,7 @@ impl Reader<'_> {
             None => self.catalog.find_default()?,
         };
         options.traceparent.clone_from(&self.of_all.traceparent);
-        Ok(new_job(self.app, self.scope, listed, content, options))
+        new_job(self.app, self.scope, listed, content, options, "expires_after_ms")
     }
 }
 
@@ -165,10 +185,6 @@ async fn store(app: &web::Data<App>, read: Vec<Read>) -> Result<Vec<Item>, Probl
 }
 
 fn answer(results: &[Item]) -> HttpResponse {
-    #[derive(Serialize)]
-    struct Results<'a> {
-        results: &'a [Item],
-    }
     let refused = results.iter().filter(|item| matches!(item, Item::Refused { .. })).count();
     match refused {
         0 => HttpResponse::Accepted().json(Results { results }),

@@ -2,9 +2,11 @@
 
 use actix_web::http::header::LINK;
 use actix_web::{HttpRequest, HttpResponse, web};
-use jobs_core::job::StateName;
+use jobs_core::job::{DeadReason, DestinationName, StateName};
 use jobs_core::store::Filter;
+use jobs_core::time::Timestamp;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::cursor;
 use crate::app::App;
@@ -18,6 +20,34 @@ const DEFAULT_LIMIT: u32 = 50;
 pub(crate) const MAX_LIMIT: u32 = 1_000;
 /// Longest text to look for; the store may have to look through every payload for it.
 pub(crate) const MAX_TEXT: usize = 255;
+
+/// The parameters, for the API's description; [`read`] reads them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described")]
+struct Conditions {
+    state: Option<StateName>,
+    destination: Option<DestinationName>,
+    /// Text in the payload or the last error.
+    #[param(max_length = 255)]
+    q: Option<String>,
+    /// Text in the last error.
+    #[param(max_length = 255)]
+    error: Option<String>,
+    dead_reason: Option<DeadReason>,
+    /// Whether an operator has settled it otherwise.
+    resolved: Option<bool>,
+    /// When it was accepted; each bound is included.
+    created_from: Option<Timestamp>,
+    created_until: Option<Timestamp>,
+    /// When it ended.
+    finished_from: Option<Timestamp>,
+    finished_until: Option<Timestamp>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
 
 /// All there are. An empty one counts as left out, as a page's form sends it.
 const PARAMETERS: [&str; 12] = [
@@ -35,19 +65,25 @@ const PARAMETERS: [&str; 12] = [
     "cursor",
 ];
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobList)]
 struct List<'a> {
     jobs: Vec<JobView<'a>>,
     next_cursor: Option<&'a str>,
 }
 
 /// What was asked for.
-struct Asked {
-    filter: Filter,
-    limit: u32,
-    below: Option<u64>,
+pub(crate) struct Asked {
+    pub(crate) filter: Filter,
+    pub(crate) limit: u32,
+    pub(crate) below: Option<u64>,
 }
 
+/// Lists jobs, latest accepted first
+///
+/// A page may be short, even empty, and still have a `next_cursor`: it ends when its time is over.
+#[utoipa::path(get, path = "/api1/jobs", tag = "Jobs", params(Conditions),
+    responses((status = 200, body = List, description = "A page of jobs, without their attempts"), (status = 400)))]
 pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
     let Asked { filter, limit, below } = read(query::pairs(&request)?)?;
@@ -61,7 +97,8 @@ pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<Ht
     Ok(answer.json(List { jobs, next_cursor: next.as_deref() }))
 }
 
-fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
+/// The query of a list, as callers and pages write it.
+pub(crate) fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
     let mut filter = Filter::default();
     let (mut limit, mut cursor) = (DEFAULT_LIMIT, None);
     for (name, value) in pairs {

@@ -3,21 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, LOCATION};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use jobs_core::job::{IdempotencyKey, JobId, NewJob, Request, StateName};
+use jobs_core::job::{DestinationName, IdempotencyKey, JobId, NewJob, Request, StateName};
 use jobs_core::process::clock;
 use jobs_core::store::Enqueued;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::wait::until_ended;
 use crate::app::{App, Listed};
 use crate::auth::bearer;
 use crate::body;
-use crate::options::Options;
+use crate::options::{self, OptionHeaders, Options};
 use crate::problem::{Code, Problem};
 use crate::view::JobView;
 
+/// The answer to an accepted request, for the API's description; [`accepted`] writes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only described")]
+struct Receipt {
+    id: JobId,
+    state: StateName,
+    destination: DestinationName,
+    #[schema(example = "Request received. Will process when API 2 recovers.")]
+    message: String,
+}
+
+/// Stores a job for the default destination
+///
+/// The body is the payload, kept byte for byte; the answer leaves once the job is on disk.
+#[utoipa::path(post, path = "/api1/process", tag = "Sending", params(OptionHeaders),
+    request_body(content = Value, description = "The payload: any bytes; with a JSON content type, JSON"),
+    responses(
+        (status = 202, body = Receipt, description = "Stored"),
+        (status = 200, body = JobView, description = "With `Prefer: wait`: the job, which has ended"),
+        (status = 404), (status = 415), (status = 422), (status = 429), (status = 431),
+    ))]
 pub(crate) async fn process_default(
     app: web::Data<App>,
     request: HttpRequest,
@@ -28,6 +50,17 @@ pub(crate) async fn process_default(
     process(&app, scope, catalog.find_default()?, &request, payload).await
 }
 
+/// Stores a job for a destination
+///
+/// The body is the payload, kept byte for byte; the answer leaves once the job is on disk.
+#[utoipa::path(post, path = "/api1/process/{destination}", tag = "Sending",
+    params(("destination" = DestinationName, Path), OptionHeaders),
+    request_body(content = Value, description = "The payload: any bytes; with a JSON content type, JSON"),
+    responses(
+        (status = 202, body = Receipt, description = "Stored"),
+        (status = 200, body = JobView, description = "With `Prefer: wait`: the job, which has ended"),
+        (status = 404), (status = 415), (status = 422), (status = 429), (status = 431),
+    ))]
 pub(crate) async fn process_named(
     app: web::Data<App>,
     request: HttpRequest,
@@ -71,36 +104,52 @@ pub(super) async fn accept(
     options: Options,
 ) -> Result<HttpResponse, Problem> {
     let wait = options.wait;
-    let job = new_job(app, scope, listed, content, options);
+    let job = new_job(app, scope, listed, content, options, "Job-Expires-After")?;
+    let traceparent = job.traceparent.clone();
     let answer = app.enqueue_one(job).await?;
     let (id, state, replayed) = outcome(Some(answer), "Idempotency-Key")?;
-    match wait {
-        Some(patience) => Ok(wait_for_end(app, id, state, listed, replayed, patience).await),
-        None => Ok(accepted(id, state, listed, replayed)),
+    let mut answer = match wait {
+        Some(patience) => wait_for_end(app, id, state, listed, replayed, patience).await,
+        None => accepted(id, state, listed, replayed),
+    };
+    if let Some(value) = traceparent.and_then(|text| HeaderValue::try_from(text).ok()) {
+        answer.headers_mut().insert(HeaderName::from_static("traceparent"), value);
     }
+    Ok(answer)
 }
 
-/// A job of `content`, with an id of its own. `scope`: whose idempotency keys these are.
-pub(super) fn new_job(app: &App, scope: &str, listed: &Listed, content: Request, options: Options) -> NewJob {
+/// A job of `content`, with an id of its own. `scope`: whose idempotency keys these are. `expiry`: where its expiry is said.
+pub(super) fn new_job(
+    app: &App,
+    scope: &str,
+    listed: &Listed,
+    content: Request,
+    options: Options,
+    expiry: &'static str,
+) -> Result<NewJob, Problem> {
+    let now = app.clock.now().wall;
+    let run_at = options.start.run_at(now);
+    let expires_after = options.expires_after.or(listed.settings.policy.expires_after);
+    options::check_runs_before_expiry(expiry, run_at, expires_after, now)?;
     let destination = listed.settings.name.clone();
     let idempotency = options.idempotency_key.map(|key| IdempotencyKey {
         scope: scope.to_owned(),
         key,
         fingerprint: fingerprint(destination.as_str(), &content),
     });
-    NewJob {
+    Ok(NewJob {
         id: JobId(clock::new_job_uuid()),
         destination,
         request: content,
         idempotency,
-        run_at: options.start.run_at(app.clock.now().wall),
-        expires_after: options.expires_after.or(listed.settings.policy.expires_after),
+        run_at,
+        expires_after,
         priority: options.priority.unwrap_or_default(),
         ordering_key: options.ordering_key,
         max_attempts: options.max_attempts,
         traceparent: options.traceparent,
         redriven_from: None,
-    }
+    })
 }
 
 /// SHA-256 over destination, method, path, content type and body, each with its length before it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use jobs_core::job::JobId;
 use jobs_core::process::duration;
 
 use super::wait::until_ended;
@@ -17,6 +18,12 @@ use crate::query;
 use crate::view::JobView;
 
 /// `?wait=30s`: answers when the job has ended, or then.
+/// Shows a job with its attempts
+///
+/// With `wait` the answer comes when the job has ended, or then.
+#[utoipa::path(get, path = "/api1/jobs/{id}", tag = "Jobs",
+    params(("id" = JobId, Path), ("wait" = Option<String>, Query, description = "Such as `30s`", pattern = "^[0-9]{1,5}(ms|s|m|h|d)$")),
+    responses((status = 200, body = JobView), (status = 400), (status = 404)))]
 pub(crate) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
     let id = job_id(&request)?;
@@ -35,17 +42,31 @@ pub(crate) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<Htt
 }
 
 /// The payload, byte for byte.
+/// Gives a job's payload back, byte for byte
+#[utoipa::path(get, path = "/api1/jobs/{id}/payload", tag = "Jobs", params(("id" = JobId, Path)),
+    responses((status = 200, content_type = "*/*", description = "The payload, under its own content type"), (status = 400), (status = 404)))]
 pub(crate) async fn payload(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let id = job_id(&request)?;
+    payload_of(&app, job_id(&request)?).await
+}
+
+pub(crate) async fn payload_of(app: &App, id: JobId) -> Result<HttpResponse, Problem> {
     let stored = app.store.request(id).await?.ok_or_else(|| unknown_job(id))?;
     Ok(foreign(HttpResponse::Ok(), stored.content_type.as_deref()).body(stored.body))
 }
 
 /// The destination's last answer, as far as it was kept; its status is in `Job-Response-Status`.
+/// Shows the destination's last answer
+///
+/// Its status is in `Job-Response-Status`; `Truncated` says whether the body was cut.
+#[utoipa::path(get, path = "/api1/jobs/{id}/response", tag = "Jobs", params(("id" = JobId, Path)),
+    responses((status = 200, content_type = "*/*", description = "The body, under its own content type"), (status = 400), (status = 404)))]
 pub(crate) async fn response(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let id = job_id(&request)?;
+    response_of(&app, job_id(&request)?).await
+}
+
+pub(crate) async fn response_of(app: &App, id: JobId) -> Result<HttpResponse, Problem> {
     let Some((status, response)) = app.store.response(id).await? else {
         let known = app.store.job(id).await?.is_some();
         let none = || Problem::new(Code::NoResponse, "it was not answered yet, or without a body");

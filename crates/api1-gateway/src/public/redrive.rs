@@ -9,6 +9,7 @@ use jobs_core::job::{JobId, Request};
 use jobs_core::lifecycle::Redrive;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::{done, job_id, unknown_job};
 use crate::app::App;
@@ -16,18 +17,21 @@ use crate::auth::bearer;
 use crate::body::{self, Bounds};
 use crate::headers;
 use crate::problem::{Code, Problem};
+use crate::view::JobView;
 
 /// What a payload given as JSON is sent as, where nothing else is said.
 const JSON: &str = "application/json";
 
 /// The body, if there is one.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Redrive, example = json!({"payload": {"amount": 12.5}}))]
 struct Asked {
     /// The destination is to receive another `Idempotency-Key`, because it answers the old one from memory.
     new_key: bool,
     /// Another payload: any JSON, kept as it is written.
     #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<Value>)]
     payload: Option<Box<RawValue>>,
     /// Or any bytes.
     payload_base64: Option<String>,
@@ -41,6 +45,16 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
 }
 
 /// 200 with the job; or 202 with the new one where there is another payload.
+/// Tries a job again, as it is or with another payload
+///
+/// A dead or cancelled job is pending again; a waiting one is due at once. With another payload a new job takes its place.
+#[utoipa::path(post, path = "/api1/jobs/{id}/redrive", tag = "Steering", params(("id" = JobId, Path)),
+    request_body(content = Option<Asked>),
+    responses(
+        (status = 200, body = JobView, description = "Redriven"),
+        (status = 202, body = JobView, description = "The new job with the other payload"),
+        (status = 404), (status = 409),
+    ))]
 pub(crate) async fn redrive(
     app: web::Data<App>,
     request: HttpRequest,

@@ -7,6 +7,7 @@ use jobs_core::redrive::{Change, MassRedrive, Mode, Phase, Plan, Stop, Unfit};
 use jobs_core::store::Filter;
 use jobs_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::list::{MAX_LIMIT, MAX_TEXT};
 use crate::app::App;
@@ -25,20 +26,30 @@ const MAX_IDS: usize = 1_000;
 const USUAL_RATIO: f64 = 0.5;
 const DEFAULT_LIMIT: u32 = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+#[schema(as = MassRedriveRequest, example = json!({"mode": "run", "filter": {"destination": "api2", "dead_reason": "exhausted"}, "canary": 10, "per_second": 50}))]
+pub(crate) struct Asked {
+    /// Which jobs; `state` is dead or cancelled, dead unless given.
     #[serde(default)]
-    filter: Filter,
-    mode: Mode,
+    pub(crate) filter: Filter,
+    /// A preview only counts.
+    pub(crate) mode: Mode,
+    /// So many go first; 0: none.
     #[serde(default)]
-    canary: u32,
+    #[schema(maximum = 10000)]
+    pub(crate) canary: u32,
+    /// `null`: as fast as the store takes them.
     #[serde(default)]
-    per_second: Option<f64>,
+    #[schema(exclusive_minimum = 0.0, maximum = 100000.0)]
+    pub(crate) per_second: Option<f64>,
+    /// It stops where a larger share of the outcomes is failures.
     #[serde(default = "usual_ratio")]
-    stop_on_failure_ratio: f64,
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub(crate) stop_on_failure_ratio: f64,
+    /// The destination is to receive other `Idempotency-Key`s.
     #[serde(default)]
-    new_key: bool,
+    pub(crate) new_key: bool,
 }
 
 fn usual_ratio() -> f64 {
@@ -46,7 +57,8 @@ fn usual_ratio() -> f64 {
 }
 
 /// A mass redrive as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MassRedrive)]
 pub(crate) struct RedriveView<'a> {
     pub(crate) id: u32,
     pub(crate) mode: Mode,
@@ -70,6 +82,12 @@ pub(crate) struct RedriveView<'a> {
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = MassRedriveList)]
+struct List<'a> {
+    redrives: Vec<RedriveView<'a>>,
 }
 
 impl<'a> RedriveView<'a> {
@@ -106,6 +124,11 @@ impl<'a> RedriveView<'a> {
 }
 
 /// 202: it is kept, and its work goes on in the background.
+/// Previews or begins a mass redrive
+///
+/// It counts what matches, tries a canary, waits for its outcome, and does the rest; in the background and over restarts.
+#[utoipa::path(post, path = "/api1/redrives", tag = "Steering", request_body = Asked,
+    responses((status = 202, body = RedriveView, description = "It is kept, and its work goes on")))]
 pub(crate) async fn start(
     app: web::Data<App>,
     request: HttpRequest,
@@ -118,11 +141,11 @@ pub(crate) async fn start(
     Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(RedriveView::of(&redrive)))
 }
 
+/// Lists mass redrives, the latest first
+#[utoipa::path(get, path = "/api1/redrives", tag = "Steering",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000)),
+    responses((status = 200, body = List), (status = 400)))]
 pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        redrives: Vec<RedriveView<'a>>,
-    }
     app.keys.operator(bearer(&request))?;
     let mut limit = DEFAULT_LIMIT;
     for (name, value) in query::pairs(&request)? {
@@ -135,6 +158,9 @@ pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<Ht
     Ok(HttpResponse::Ok().json(List { redrives: redrives.iter().map(RedriveView::of).collect() }))
 }
 
+/// Shows how far a mass redrive has come
+#[utoipa::path(get, path = "/api1/redrives/{id}", tag = "Steering", params(("id" = u32, Path)),
+    responses((status = 200, body = RedriveView), (status = 404)))]
 pub(crate) async fn one(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.operator(bearer(&request))?;
     let number = number(&request)?;
@@ -143,12 +169,22 @@ pub(crate) async fn one(app: web::Data<App>, request: HttpRequest) -> Result<Htt
 }
 
 /// Jobs that were redriven stay so.
+/// Stops a mass redrive
+///
+/// What it has redriven stays so.
+#[utoipa::path(post, path = "/api1/redrives/{id}/stop", tag = "Steering", params(("id" = u32, Path)),
+    responses((status = 200, body = RedriveView), (status = 404), (status = 409)))]
 pub(crate) async fn stop(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let stop = Stop { reason: "by hand".to_owned(), by_rule: false };
     change(&app, &request, Change::Stop(stop)).await
 }
 
 /// Goes on where it was stopped. What has failed so far is forgiven.
+/// Goes on with a mass redrive that was stopped
+///
+/// What has failed so far is forgiven.
+#[utoipa::path(post, path = "/api1/redrives/{id}/resume", tag = "Steering", params(("id" = u32, Path)),
+    responses((status = 200, body = RedriveView), (status = 404), (status = 409)))]
 pub(crate) async fn resume(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     change(&app, &request, Change::Resume).await
 }
@@ -174,7 +210,7 @@ fn unknown(id: &str) -> Problem {
 
 /// What was asked for, within bounds. A job that was resolved by hand is only redriven alone: whoever settled it otherwise would
 /// not expect it to be done again with others.
-fn plan(asked: Asked) -> Result<Plan, Problem> {
+pub(crate) fn plan(asked: Asked) -> Result<Plan, Problem> {
     let bad = |name: &'static str, detail: String| Err(Problem::with(Code::BadMessage, name, detail));
     let Asked { mut filter, mode, canary, per_second, stop_on_failure_ratio, new_key } = asked;
     filter.state = filter.state.or(Some(StateName::Dead));

@@ -7,6 +7,7 @@ use jobs_core::job::{DestinationName, StateName};
 use jobs_core::lifecycle::DuplicateCause;
 use jobs_core::store::Stats;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::bearer;
@@ -15,8 +16,10 @@ use crate::problem::Problem;
 /// All states by name, those without jobs as 0.
 pub(super) type States = BTreeMap<&'static str, u64>;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Stats)]
 struct StatsView<'a> {
+    #[schema(value_type = BTreeMap<String, u64>)]
     states: States,
     accepted: u64,
     purged: u64,
@@ -24,16 +27,22 @@ struct StatsView<'a> {
     /// Dead jobs that no operator has settled otherwise.
     unresolved: u64,
     /// Requests that may have reached a destination twice, by cause.
+    #[schema(value_type = BTreeMap<String, u64>)]
     duplicates: BTreeMap<&'static str, u64>,
+    #[schema(value_type = BTreeMap<String, DestinationStats>)]
     destinations: BTreeMap<&'a DestinationName, DestinationStats>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DestinationStats {
+    #[schema(value_type = BTreeMap<String, u64>)]
     states: States,
+    /// Dead jobs that no operator has settled otherwise.
     unresolved: u64,
 }
 
+/// Counts jobs, from kept counters
+#[utoipa::path(get, path = "/api1/stats", tag = "Destinations", responses((status = 200, body = StatsView)))]
 pub(crate) async fn stats(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
     let stats = app.store.stats().await?;

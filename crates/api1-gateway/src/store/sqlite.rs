@@ -47,6 +47,7 @@ use jobs_core::destination::OrderingOnDead;
 use jobs_core::job::{DestinationName, JobId, NewJob, Request, WorkerId};
 use jobs_core::lease::{Extended, LeaseKey};
 use jobs_core::lifecycle::{Cancel, Redrive};
+use jobs_core::meters::Meters;
 use jobs_core::outcome::Response;
 use jobs_core::store::{
     Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Retention, SettleAnswer,
@@ -97,6 +98,7 @@ impl SqliteStore {
         schema::migrate(&conn, now.wall)?;
         let start = known::take_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
         checkpoint::truncate(&conn, &meter)?;
+        open::sync_folder(&path)?;
         let known = Known::load(&conn, start, now.mono)?;
         let queue = Arc::new(Queue::new());
         let readers = Arc::new(Readers::open(&path, Arc::clone(&queue))?);
@@ -225,6 +227,10 @@ impl JobStore for SqliteStore {
             .collect()
         };
         self.queue.glance(all).await
+    }
+
+    fn meters(&self) -> Meters {
+        self.meter.meters()
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {

@@ -21,6 +21,7 @@ use drills::trio::build::{Output, Programs};
 use drills::trio::leash;
 use drills::up;
 use jobs_core::process::duration;
+use jobs_core::process::secret::Secret;
 use jobs_core::process::shutdown::Shutdown;
 use serde::Serialize;
 
@@ -102,6 +103,9 @@ struct OutageFlags {
     /// Use this running api2-flaky, the gateway's destination api2; its weather is set and its ledger cleared
     #[arg(long, value_name = "URL", requires = "gateway")]
     api2: Option<String>,
+    /// A client's key, where that gateway has keys; better as a variable, since flags can be read by others
+    #[arg(long, value_name = "KEY", env = "DRILL_CLIENT_KEY", hide_env_values = true)]
+    client_key: Option<String>,
     /// Chooses the payloads
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -235,7 +239,7 @@ async fn start_up() -> anyhow::Result<ExitCode> {
 async fn play_outage(flags: &OutageFlags) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::new();
     let mut stage = match (&flags.gateway, &flags.api2) {
-        (Some(gateway), Some(api2)) => Stage::given(gateway, api2),
+        (Some(gateway), Some(api2)) => Stage::given(gateway, api2, flags.client_key.clone().map(Secret::new)),
         _ => {
             let programs = Programs::build(Output::Shown)?;
             progress.say("starting gateway, worker and API 2 on free ports");

@@ -145,9 +145,19 @@ impl Trace {
         by_thread.into_values().max().unwrap_or_default()
     }
 
-    /// The call that failed, if it came to it.
-    pub(super) fn injected(&self) -> Option<&str> {
-        self.0.lines().find(|line| line.contains("(INJECTED)"))
+    /// The call that failed, if it came to it; of one in each of several threads, that of the store's own files.
+    pub(super) fn injected(&self) -> Option<String> {
+        let lines: Vec<&str> = self.0.lines().collect();
+        let mut failed = Vec::new();
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("(INJECTED)")) {
+            // Where another thread came in between, the call's arguments are on an earlier line of its own.
+            let thread = line.split(' ').next().unwrap_or_default();
+            let begun = |line: &&&str| line.starts_with(thread) && line.contains("<unfinished");
+            let begun = lines[..number].iter().rev().find(begun).filter(|_| line.contains(" resumed>"));
+            failed.push(begun.map_or_else(|| (*line).to_owned(), |begun| format!("{begun} {line}")));
+        }
+        let of_store = failed.iter().position(|line| line.contains("/jobs.db"));
+        failed.into_iter().nth(of_store.unwrap_or_default())
     }
 }
 
@@ -165,6 +175,12 @@ mod tests {
         );
         assert_eq!([Call::Pwrite64, Call::Fdatasync, Call::Fsync].map(|call| trace.most(call)), [2, 1, 0]);
         assert!(trace.injected().is_some_and(|line| line.starts_with("11 fdatasync")));
+        let torn = Trace(
+            "10 fsync(4</x>) = -1 EIO (Input/output error) (INJECTED)\n11 fsync(3</x/jobs.db> <unfinished ...>\n\
+             10 fsync(4</x>) = 0\n11 <... fsync resumed>) = -1 EIO (Input/output error) (INJECTED)\n"
+                .to_owned(),
+        );
+        assert!(torn.injected().is_some_and(|line| line.starts_with("11 fsync(3</x/jobs.db>")));
         assert!(Trace(String::new()).injected().is_none());
     }
 }

@@ -11,6 +11,7 @@ mod hostile;
 mod leases;
 mod original;
 mod outage;
+mod proof;
 mod readme;
 mod recovery;
 mod reload;

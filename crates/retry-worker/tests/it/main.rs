@@ -6,6 +6,7 @@ mod claims;
 mod classes;
 mod drain;
 mod leases;
+mod logs;
 mod process;
 mod reports;
 mod sends;

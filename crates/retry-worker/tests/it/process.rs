@@ -25,13 +25,13 @@ fn output(args: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, 
 }
 
 /// A running worker whose log can be read.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     log: Arc<Mutex<String>>,
 }
 
 impl Running {
-    fn start(gateway: &Gateway, environment: &[(&str, &str)]) -> Running {
+    pub(crate) fn start(gateway: &Gateway, environment: &[(&str, &str)]) -> Running {
         let mut command = program();
         command.args(["--listen", "127.0.0.1:0", "--gateway", &gateway.url()]);
         let mut child = command.envs(environment.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();
@@ -41,8 +41,13 @@ impl Running {
         Running { child, log }
     }
 
+    /// The log so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// The first line of the log with all of `parts`.
-    async fn line(&self, parts: &[&str]) -> String {
+    pub(crate) async fn line(&self, parts: &[&str]) -> String {
         let find = || {
             let log = self.log.lock().unwrap();
             log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(ToOwned::to_owned)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jobs_core::meters::{Meters, Recorder};
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB, Result};
@@ -57,10 +58,27 @@ pub(super) fn spare_jobs(room: u64, cost: Cost) -> usize {
 }
 
 /// What can be read of the writer from outside.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Meter {
     log_frames: AtomicU64,
     commits: AtomicU64,
+    commit_seconds: Recorder,
+    commit_operations: Recorder,
+}
+
+/// Seconds of a commit, most of it the sync: from a disk with a cache of its own to one in trouble.
+const COMMIT_SECONDS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+const COMMIT_OPERATIONS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
+
+impl Default for Meter {
+    fn default() -> Self {
+        Meter {
+            log_frames: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            commit_seconds: Recorder::new(&COMMIT_SECONDS),
+            commit_operations: Recorder::new(&COMMIT_OPERATIONS),
+        }
+    }
 }
 
 impl Meter {
@@ -72,6 +90,20 @@ impl Meter {
     /// Transactions that have changed something since the store was opened.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    /// A durable commit of so many operations took so long.
+    pub(super) fn committed(&self, operations: usize, took: Duration) {
+        self.commit_seconds.add(took.as_secs_f64());
+        self.commit_operations.add(operations as f64);
+    }
+
+    pub(super) fn meters(&self) -> Meters {
+        Meters {
+            log_bytes: Some(self.log_bytes()),
+            commit_seconds: Some(self.commit_seconds.spread()),
+            commit_operations: Some(self.commit_operations.spread()),
+        }
     }
 
     /// Has SQLite tell the size of the log at each commit.
@@ -108,6 +140,11 @@ impl Checkpoints {
         Checkpoints { meter, readers, disk, attempted_at: 0 }
     }
 
+    /// A durable commit of so many operations took so long.
+    pub(super) fn committed(&self, operations: usize, took: Duration) {
+        self.meter.committed(operations, took);
+    }
+
     /// Bytes that the log may still grow by.
     pub(super) fn room(&self) -> u64 {
         MAX_LOG.saturating_sub(self.meter.log_bytes())
@@ -119,24 +156,14 @@ impl Checkpoints {
         if size < self.attempted_at {
             self.attempted_at = 0;
         }
-        let (mode, step) = if size < RESTART_FROM && !self.is_scarce(size) {
-            (CheckpointMode::PASSIVE, PASSIVE_FROM)
-        } else {
-            (CheckpointMode::RESTART, RESTART_STEP)
-        };
-        if size < self.attempted_at + step {
-            return Ok(());
-        }
+        // Where the disk does not tell, it is taken to have enough.
+        let free = || self.disk.free_bytes().unwrap_or(u64::MAX);
+        let Some(mode) = due(size, self.attempted_at, free) else { return Ok(()) };
         self.attempted_at = size;
         if size >= INTERRUPT_FROM {
             self.readers.interrupt();
         }
         run(conn, &self.meter, mode).map(drop)
-    }
-
-    /// Whether the disk has too little room beside a log of `size`. Where it does not tell, it is taken to have enough.
-    fn is_scarce(&self, size: u64) -> bool {
-        size >= RESTART_STEP && self.disk.free_bytes().is_ok_and(|free| free < FREE_PER_LOG * size)
     }
 
     /// The disk is full: begins the log anew if that can be done, so that what has room in it can still be written.
@@ -163,6 +190,17 @@ impl Checkpoints {
     }
 }
 
+/// Which checkpoint is due, if one is, with a log of `size` that was `attempted_at` at the last one. `free`: bytes left on the disk.
+fn due(size: u64, attempted_at: u64, free: impl FnOnce() -> u64) -> Option<CheckpointMode> {
+    if size < attempted_at + RESTART_STEP {
+        return None;
+    }
+    if size >= RESTART_FROM || free() < FREE_PER_LOG * size {
+        return Some(CheckpointMode::RESTART);
+    }
+    (size >= attempted_at + PASSIVE_FROM).then_some(CheckpointMode::PASSIVE)
+}
+
 /// Answers whether it did all it was to do. `PASSIVE` never waits, and the others are told not to: the writer has work.
 fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
     let restarts = matches!(mode, CheckpointMode::RESTART | CheckpointMode::TRUNCATE);
@@ -183,5 +221,30 @@ fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
             }
             Fate::Unknown => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn with_room_on_the_disk_a_log_is_copied_back_now_and_then_and_begun_anew_when_it_is_large() {
+        let due = |size, attempted_at| due(size * MIB, attempted_at * MIB, || u64::MAX);
+        assert!(due(15, 0).is_none());
+        assert!(matches!(due(16, 0), Some(CheckpointMode::PASSIVE)));
+        assert!(due(17, 16).is_none());
+        assert!(matches!(due(32, 16), Some(CheckpointMode::RESTART)));
+        assert!(due(32, 32).is_none() && matches!(due(33, 32), Some(CheckpointMode::RESTART)));
+    }
+
+    #[test]
+    fn on_a_disk_that_fills_a_log_is_begun_anew_before_it_takes_the_room_that_copying_it_back_needs() {
+        let due = |size, free| due(size * MIB, 0, || free * MIB);
+        assert!(due(2, 8).is_none());
+        assert!(matches!(due(2, 7), Some(CheckpointMode::RESTART)));
+        assert!(matches!(due(1, 0), Some(CheckpointMode::RESTART)));
     }
 }

@@ -167,6 +167,13 @@ impl Walk<'_> {
         }
     }
 
+    fn is_ahead(&self, seq: i64) -> bool {
+        match self.order {
+            Order::LatestFirst => seq < self.position,
+            Order::EarliestFirst => seq > self.position,
+        }
+    }
+
     /// Whether the time for this page is.
     fn is_over(&self) -> bool {
         clock::instant() >= self.until
@@ -180,17 +187,18 @@ impl Walk<'_> {
                     Order::LatestFirst => self.position - STRETCH,
                     Order::EarliestFirst => self.position + STRETCH,
                 };
-                Ok((self.select("", end, i64::MAX)?, end))
+                Ok((self.select("", self.position, end, i64::MAX)?, end))
             }
             Source::Index(index) => {
-                let found = self.select(&format!("INDEXED BY {index}"), self.end, STRETCH)?;
+                let found = self.select(&format!("INDEXED BY {index}"), self.position, self.end, STRETCH)?;
                 let end = if (found.len() as i64) < STRETCH { self.end } else { found[found.len() - 1] };
                 Ok((found, end))
             }
             Source::Given(seqs) => {
                 let mut found = Vec::new();
-                for seq in seqs {
-                    found.extend(self.select("", *seq, 1)?.into_iter().filter(|found| found == seq));
+                for seq in seqs.iter().filter(|seq| self.is_ahead(**seq)) {
+                    let before = if self.order == Order::LatestFirst { seq + 1 } else { seq - 1 };
+                    found.extend(self.select("", before, *seq, 1)?);
                 }
                 found.sort_unstable();
                 found.dedup();
@@ -203,7 +211,7 @@ impl Walk<'_> {
     }
 
     /// Jobs from beyond `position` to `end` that fit as far as SQL can say, `limit` at most.
-    fn select(&self, index: &str, end: i64, limit: i64) -> Result<Vec<i64>> {
+    fn select(&self, index: &str, position: i64, end: i64, limit: i64) -> Result<Vec<i64>> {
         let (range, order) = match self.order {
             Order::LatestFirst => ("seq < :position AND seq >= :end", "DESC"),
             Order::EarliestFirst => ("seq > :position AND seq <= :end", "ASC"),
@@ -220,7 +228,7 @@ impl Walk<'_> {
         let millis = |time: Option<Timestamp>| time.map(Timestamp::as_millis);
         let mut statement = self.conn.prepare_cached(&sql)?;
         let parameters = named_params! {
-            ":position": self.position,
+            ":position": position,
             ":end": end,
             ":limit": limit,
             ":destination": self.destination,

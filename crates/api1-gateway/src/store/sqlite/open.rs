@@ -123,9 +123,13 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     set(&conn, "mmap_size", "0", "0")?;
     set(&conn, "wal_autocheckpoint", "0", "0")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    // At every start, since the one that made the file may have been cut short before this.
-    File::open(parent(path))?.sync_all()?;
     Ok(conn)
+}
+
+/// Makes the names of the database and its log durable, once both are there: SQLite does that too, but makes light of a failure.
+/// At every start, since the one that made the files may have been cut short before this.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(parent(path))?.sync_all()
 }
 
 /// What the writer's connection and the readers' have in common.

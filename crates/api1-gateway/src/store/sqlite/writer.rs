@@ -8,6 +8,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use jobs_core::process::clock;
 use jobs_core::store::StoreError;
 use rusqlite::{Connection, Result};
 
@@ -135,7 +136,11 @@ impl Desk<'_> {
             batch.then(Effect::StartTaken(start));
         }
         let effects = batch.finish()?;
+        let begun = clock::instant();
         self.conn.prepare_cached("COMMIT")?.execute([])?;
+        if taken.durable {
+            self.checkpoints.committed(taken.operations.len(), begun.elapsed());
+        }
         Ok(effects)
     }
 

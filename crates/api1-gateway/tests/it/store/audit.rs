@@ -96,7 +96,7 @@ async fn an_audit_changes_nothing_and_leaves_nothing_behind() {
 }
 
 /// What is done to the file by hand, and what the audit must say of it.
-const DAMAGES: [(&str, &str); 24] = [
+const DAMAGES: [(&str, &str); 26] = [
     ("UPDATE request SET body = x'00' WHERE seq = 9", "its checksum does not match"),
     ("DELETE FROM request WHERE seq = 9", "what is to be sent is missing"),
     ("UPDATE job SET checksum = checksum + 1 WHERE seq = 4", "its checksum does not match"),
@@ -119,6 +119,8 @@ const DAMAGES: [(&str, &str); 24] = [
     ("UPDATE job SET head = 0 WHERE seq = 7", "cannot be claimed although it is its turn"),
     ("UPDATE job SET head = 0 WHERE seq = 9", "waits without an ordering key and cannot be claimed"),
     ("UPDATE job SET place = NULL WHERE seq = 8", "its place in its ordering key is not that of its state"),
+    ("INSERT INTO resolution VALUES (3, 'me', 'paid by hand', 0)", "0 dead jobs are counted as settled otherwise and 1 are"),
+    ("INSERT INTO resolution VALUES (9, 'me', 'paid by hand', 0)", "is of no dead job"),
     ("UPDATE job SET deadline = 1 WHERE seq = 9", "its deadline"),
     ("UPDATE idempotency_key SET job_id = zeroblob(16) WHERE seq = 9", "names another job than its own"),
     ("UPDATE idempotency_key SET purged_at = NULL WHERE seq = 1", "is gone and was never purged"),

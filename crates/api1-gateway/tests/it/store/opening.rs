@@ -45,9 +45,9 @@ async fn a_second_gateway_on_the_same_file_is_refused() {
 async fn a_file_of_a_newer_version_is_refused() {
     let database = Sqlite::new();
     database.open_sqlite().close().await.expect("the store closes");
-    by_hand(&database, "INSERT INTO schema_step VALUES (2, 'whatever', 0)");
+    by_hand(&database, "INSERT INTO schema_step SELECT max(number) + 1, 'whatever', 0 FROM schema_step");
     let reason = refusal(&database.path());
-    assert!(reason.contains("newer version (schema 2, this version knows 1)"), "{reason}");
+    assert!(reason.contains("newer version (schema 3, this version knows 2)"), "{reason}");
 }
 
 #[tokio::test]
