@@ -63,7 +63,8 @@ impl Process {
         folder: &Path,
         variables: &[(String, String)],
     ) -> Result<Self, TrioError> {
-        Self::spawn(leash::command(&programs.drill(), &programs.path(package)), name, arguments, folder, variables)
+        let command = leash::command(&programs.drill(), &programs.path(package));
+        Self::spawn(command, name, arguments, folder, variables)
     }
 
     /// As [`Process::start`], by the name of its package, in the network namespace that the file `network` stands for.

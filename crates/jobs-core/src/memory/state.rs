@@ -380,14 +380,6 @@ impl State {
     pub fn replays(&self, scope: &str, key: &str) -> Option<u64> {
         self.keys.get(&(scope.to_owned(), key.to_owned())).map(|bound| bound.replays)
     }
-
-    /// Spoils the stored request of a job as a failing disk would. Answers whether there was one.
-    #[cfg(any(test, feature = "conformance"))]
-    pub fn rot(&mut self, id: JobId) -> bool {
-        let Some(seq) = self.shelf.seq_of(id) else { return false };
-        self.shelf.change(seq, |record| record.request.content_type = Some("text/rotten".to_owned()));
-        true
-    }
 }
 
 pub(super) fn matches(filter: &Filter, record: &Record) -> bool {
