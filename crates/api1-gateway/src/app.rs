@@ -23,6 +23,7 @@ use crate::auth::Keys;
 use crate::body::Bounds;
 use crate::bulk::Bulk;
 use crate::config::Config;
+use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
 use crate::events::Events;
 use crate::gather::Gatherer;
@@ -50,6 +51,7 @@ impl From<&Config> for Setup {
             keys: Keys::new(&config.client_keys, &config.worker_tokens, &config.operator_keys),
             limits: Limits {
                 payload: Bounds { max_bytes: config.max_body, ..usual.payload },
+                connection: usual.connection,
                 min_free: config.min_free,
                 grace: config.grace,
                 retention: config.retention,
@@ -66,6 +68,8 @@ impl From<&Config> for Setup {
 pub struct Limits {
     /// Of one payload.
     pub payload: Bounds,
+    /// Of a client's connection.
+    pub connection: Deadlines,
     /// Bytes free on the store's disk below which nothing more is accepted; `None`: a bound of the gateway's own.
     pub min_free: Option<u64>,
     /// How long requests in progress may take to end once the process was told to.
@@ -83,6 +87,12 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             payload: Bounds { max_bytes: 1024 * 1024, deadline: Duration::from_secs(30) },
+            connection: Deadlines {
+                head: Duration::from_secs(10),
+                // A little longer than the server keeps a silent connection, which is its own business.
+                idle: Duration::from_secs(90),
+                unread: Duration::from_secs(30),
+            },
             min_free: None,
             grace: Duration::from_secs(25),
             retention: Retention::default(),

@@ -33,9 +33,9 @@ pub(crate) fn start(app: &Arc<App>) {
     tasks::supervise("sweeper", shutdown, sweep(Arc::clone(app)));
     tasks::supervise("purger", shutdown, purge(Arc::clone(app)));
     tasks::supervise("space guard", shutdown, guard_space(Arc::clone(app)));
+    tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
     tasks::supervise("watchdog", shutdown, watchdog::watch(Arc::clone(app)));
     tasks::supervise("redriver", shutdown, redriver::run(Arc::clone(app)));
-    tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
     tasks::supervise("store watch", shutdown, watch_store(Arc::clone(app)));
 }
 

@@ -64,6 +64,8 @@ pub struct Config {
     pub client_keys: Vec<Secret>,
     pub worker_tokens: Vec<Secret>,
     pub operator_keys: Vec<Secret>,
+    /// Commits are not synced, and what is acknowledged is lost with the power: only for a drill that is to see that.
+    pub unsynced: bool,
     /// Free bytes of disk below which new jobs are refused; `None`: a bound of the gateway's own.
     pub min_free: Option<u64>,
     /// Largest payload, in bytes.
@@ -138,6 +140,7 @@ impl Config {
             client_keys,
             worker_tokens,
             operator_keys,
+            unsynced: flags.unsynced,
             min_free: min_free.map(|size| size.0),
             max_body,
             max_accept_rate,

@@ -1,9 +1,10 @@
 //! api1-gateway, the front door: accepts jobs, remembers them, hands them to workers, and shows what became of them.
 //!
-//! A request's trip, in reading order: [`server`] has all routes; `public` reads a request (`body`, `options`, `headers`) and
+//! A request's trip, in reading order: [`connection`] has deadlines, [`server`] all routes; `public` reads a request (`body`, `options`, `headers`) and
 //! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
-//! together what comes at the same moment, `gates` writes down who is held, `operators` does what operators ask and notes it, `redriver` redrives many jobs; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks for; `pages` is the dashboard,
-//! `history` what its charts show, `events` what it listens to, `bulk` what it does to many jobs;
+//! together what comes at the same moment, `gates` writes down who is held, `operators` does what operators ask and notes it,
+//! `redriver` redrives many jobs; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks
+//! for; `pages` is the dashboard, `history` what its charts show, `events` what it listens to, `bulk` what it does to many jobs;
 //! [`problem`] is every error there is; `openapi` describes the whole. What a job may become is decided in [`jobs_core`], and remembered behind
 //! [`jobs_core::store::JobStore`].
 
@@ -14,6 +15,7 @@ mod background;
 pub mod body;
 mod bulk;
 pub mod config;
+pub mod connection;
 mod drain_rate;
 mod events;
 mod gates;

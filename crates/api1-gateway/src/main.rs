@@ -20,6 +20,9 @@ use jobs_core::process::{health, logging, tasks};
 /// Connections the kernel may hold for us until we accept them: a burst of clients, not a queue.
 const BACKLOG: i32 = 1024;
 
+/// The audit's exit code where a store cannot be judged.
+const EXIT_UNJUDGED: u8 = 2;
+
 /// Stores requests for unreliable APIs and answers at once; workers deliver them when the API recovers.
 #[derive(Parser)]
 #[command(version)]
@@ -34,6 +37,9 @@ struct Cli {
 enum Command {
     /// Asks a running gateway whether it can serve: exit code 0 or 1
     Healthcheck,
+    /// Checks a backup, or the store of a gateway that does not run, and changes nothing: exit code 0 if all is as it must be, 1
+    /// if not, 2 if it cannot be judged
+    Audit,
 }
 
 fn main() -> ExitCode {
@@ -50,8 +56,10 @@ fn main() -> ExitCode {
         print!("{config}");
         return ExitCode::SUCCESS;
     }
-    if let Some(Command::Healthcheck) = command {
-        return health::healthcheck(config.listen);
+    match command {
+        Some(Command::Healthcheck) => return health::healthcheck(config.listen),
+        Some(Command::Audit) => return audit(&config.store),
+        None => {}
     }
     logging::init("api1-gateway", &config.log);
     match tokio::runtime::Runtime::new()
@@ -74,8 +82,11 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         log::warn!("the store is in memory: nothing survives the end of this process");
     }
     let clock = Clock::new();
-    let store =
-        store::open(&config.store, clock.now()).with_context(|| format!("cannot open the store {}", config.store))?;
+    if config.unsynced {
+        log::warn!("commits are not synced: what is acknowledged is lost when the power fails");
+    }
+    let open = if config.unsynced { store::open_unsynced } else { store::open };
+    let store = open(&config.store, clock.now()).with_context(|| format!("cannot open the store {}", config.store))?;
     let setup = Setup::from(&config);
     for role in setup.keys.left_open() {
         log::warn!(role; "other roles have keys and this one has none: it is open to everybody");
@@ -87,6 +98,29 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     server::serve(listener, app).await?;
     log::info!("drained");
     Ok(shutdown.exit_code())
+}
+
+/// What was found goes to stdout, why it could not be looked for to stderr.
+fn audit(store: &StoreUrl) -> ExitCode {
+    match store::audit(store) {
+        Ok(audit) => {
+            audit.found.iter().for_each(|finding| println!("{finding}"));
+            if audit.more > 0 {
+                println!("and {} more", audit.more);
+            }
+            println!(
+                "{} jobs, {} attempts: {}",
+                audit.jobs,
+                audit.attempts,
+                if audit.holds() { "all is as it must be" } else { "NOT as it must be" }
+            );
+            if audit.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_UNJUDGED)
+        }
+    }
 }
 
 /// With SO_REUSEADDR, so that a restart need not wait for the connections of the last run to be forgotten.

@@ -5,14 +5,19 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::HttpServiceFactory;
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::{AppConfig, HttpServiceFactory, Server};
 use actix_web::middleware::from_fn;
-use actix_web::{FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder, guard, web};
+use actix_web::rt::net::TcpStream;
+use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, guard, web};
 use jobs_core::process::clock::Clock;
 use jobs_core::process::shutdown::Shutdown;
 use jobs_core::store::{JobStore, StoreError};
 
 use crate::app::{App, Setup};
+use crate::connection::{self, Connection};
 use crate::jobstore::{claim::claim, extend::extend, settle::settle};
 use crate::problem::{Code, Problem};
 use crate::public::{
@@ -23,8 +28,9 @@ use crate::{background, health, metrics, openapi, pages};
 /// Idle connections are closed after this. Longer than our worker's client and common load balancers keep one, so that
 /// it is they who close it, between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A request's head must have arrived within this.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection that is to be closed may still have been sent something: so long it is read, so that the last answer is not
+/// lost with a reset.
+const LINGER: Duration = Duration::from_secs(1);
 /// Kept of the grace for closing the store.
 const TO_CLOSE: Duration = Duration::from_secs(2);
 
@@ -99,21 +105,7 @@ pub async fn run(
 /// See [`ServeError`].
 pub async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), ServeError> {
     background::start(&app);
-    let data = web::Data::from(Arc::clone(&app));
-    let service = move || {
-        let timed = actix_web::App::new().wrap(from_fn(metrics::time_requests));
-        timed.app_data(data.clone()).configure(routes)
-    };
-    let server = HttpServer::new(service)
-        .disable_signals()
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_DEADLINE)
-        // A worker that was killed while its claim was parked must win no jobs.
-        .h1_allow_half_closed(false)
-        .tcp_nodelay(true)
-        .shutdown_timeout(app.limits.grace.saturating_sub(TO_CLOSE).as_secs().max(1))
-        .listen(listener)?
-        .run();
+    let server = http_server(listener, &app)?;
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     let ended = tokio::select! {
@@ -130,6 +122,40 @@ pub async fn serve(listener: TcpListener, app: Arc<App>) -> Result<(), ServeErro
     let served = ended.map_err(io::Error::other).flatten();
     app.store.close().await.map_err(ServeError::Close)?;
     Ok(served?)
+}
+
+/// What actix-web's own server would be, but for the deadlines of [`Connection`].
+fn http_server(listener: TcpListener, app: &Arc<App>) -> io::Result<Server> {
+    let data = web::Data::from(Arc::clone(app));
+    let deadlines = app.limits.connection;
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let grace = app.limits.grace.saturating_sub(TO_CLOSE).as_secs().max(1);
+    let builder = builder.disable_signals().shutdown_timeout(grace);
+    let builder = builder.listen("gateway", listener, move || {
+        let handlers = actix_web::App::new().app_data(data.clone()).configure(routes);
+        let handlers = handlers.wrap(from_fn(metrics::time_requests)).wrap_fn(connection::working);
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(deadlines.head)
+            .client_disconnect_timeout(LINGER)
+            // A worker that was killed while its claim was parked must win no jobs.
+            .h1_allow_half_closed(false)
+            .on_connect_ext(Connection::introduce)
+            .h1(map_config(handlers.into_factory(), |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let connected = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
+            let connected = connected.map(|peer| (Connection::new(stream, deadlines), Some(peer)));
+            std::future::ready(connected.map_err(DispatchError::Io))
+        })
+        .and_then(http)
+    })?;
+    Ok(builder.run())
 }
 
 pub(crate) fn get<F, A>(path: &str, handler: F) -> impl HttpServiceFactory + 'static

@@ -10,6 +10,8 @@ use jobs_core::time::Now;
 
 use crate::config::store_url::StoreUrl;
 
+pub use sqlite::audit::Audit;
+
 /// Opens a store. Leases found in it get a full term from `now`. Blocks, for as long as recovery from a crash takes.
 ///
 /// Errors are [`StoreError::Unusable`], with a text for the operator that names the file and what to do.
@@ -18,4 +20,22 @@ pub fn open(url: &StoreUrl, now: Now) -> Result<Arc<dyn JobStore>, StoreError> {
         StoreUrl::Memory => Arc::new(MemoryStore::new()),
         StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path, now)?),
     })
+}
+
+/// As [`open`], with commits that are not synced: see [`sqlite::SqliteStore::open_unsynced`].
+pub fn open_unsynced(url: &StoreUrl, now: Now) -> Result<Arc<dyn JobStore>, StoreError> {
+    match url {
+        StoreUrl::Memory => open(url, now),
+        StoreUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open_unsynced(path, now)?)),
+    }
+}
+
+/// Checks what is kept in a store that nobody has open.
+///
+/// Errors are [`StoreError::Unusable`]: it cannot be judged, with the reason.
+pub fn audit(url: &StoreUrl) -> Result<Audit, StoreError> {
+    match url {
+        StoreUrl::Memory => Err(StoreError::Unusable("a store in memory leaves nothing to audit".to_owned())),
+        StoreUrl::Sqlite(path) => sqlite::audit::audit(path),
+    }
 }

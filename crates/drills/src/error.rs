@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::client::CallError;
+use crate::image::ImageError;
 use crate::trio::TrioError;
 
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +12,8 @@ pub enum DrillError {
     Trio(#[from] TrioError),
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("cannot {doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
     #[error("{what} did not happen within {limit:?}")]

@@ -2,7 +2,10 @@
 //!
 //! Pure. Three observers that know nothing of each other: the client's ledger of acknowledgements, the gateway's jobs with
 //! their attempts, and the destination's ledger. Only an acknowledged job can be lost. The promise is *at least once*, so a
-//! delivery that happened twice is counted; it is a violation only where nothing the gateway recorded explains it.
+//! delivery that happened twice is counted; it is a violation only where nothing the gateway recorded explains it. [`calls`] looks
+//! closer, at each request and at the order of all.
+
+pub mod calls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -87,6 +90,16 @@ pub enum Violation {
     StillWaiting(JobId),
     /// The counters do not add up: accepted is not waiting + succeeded + dead + cancelled + purged.
     CountersDisagree(Counted),
+    /// A job was sent although the one before it in its ordering key had not ended.
+    OutOfKeyOrder { earlier: JobId, later: JobId },
+    /// The destination received a request under an epoch that is not in the job's attempt log.
+    UnclaimedEpoch(JobId),
+    /// A job was sent before the moment that its client had asked for.
+    SentTooEarly(JobId),
+    /// A request was repeated after its acknowledgement, and the answer did not say so.
+    RepeatNotMarked(String),
+    /// Every request was acknowledged, and there are more jobs than that.
+    NobodyAsked { counted: u64, acknowledged: u64 },
     /// The gateway counts fewer accepted jobs than it acknowledged.
     AcceptedUncounted { counted: u64, acknowledged: u64 },
 }
@@ -103,6 +116,11 @@ impl Violation {
             | Violation::UnnoticedDelivery(_)
             | Violation::StillWaiting(_)
             | Violation::CountersDisagree(_)
+            | Violation::OutOfKeyOrder { .. }
+            | Violation::UnclaimedEpoch(_)
+            | Violation::SentTooEarly(_)
+            | Violation::RepeatNotMarked(_)
+            | Violation::NobodyAsked { .. }
             | Violation::AcceptedUncounted { .. } => false,
         }
     }
@@ -128,6 +146,15 @@ impl fmt::Display for Violation {
                 "the counters disagree: accepted {} is not waiting {} + succeeded {} + dead {} + cancelled {} + purged {}",
                 c.accepted, c.waiting, c.succeeded, c.dead, c.cancelled, c.purged
             ),
+            Violation::OutOfKeyOrder { earlier, later } => {
+                write!(f, "out of order: {later} was sent before {earlier}, which it had to follow, had ended")
+            }
+            Violation::UnclaimedEpoch(id) => write!(f, "{id} was sent under an epoch that is not in its attempt log"),
+            Violation::SentTooEarly(id) => write!(f, "{id} was sent before its time"),
+            Violation::RepeatNotMarked(key) => write!(f, "a repetition of {key} was not answered as one"),
+            Violation::NobodyAsked { counted, acknowledged } => {
+                write!(f, "{counted} jobs were accepted and only {acknowledged} were asked for")
+            }
             Violation::AcceptedUncounted { counted, acknowledged } => {
                 write!(f, "{acknowledged} jobs were acknowledged and {counted} counted as accepted")
             }

@@ -25,6 +25,7 @@ pub struct ClientLedger {
     repeats: u64,
     replays: u64,
     contradictions: Vec<String>,
+    unmarked: Vec<String>,
 }
 
 /// A request as the ledger's client makes it.
@@ -104,7 +105,8 @@ pub async fn post_limited(
     post_with(gateway, destination, intent, &[("job-max-attempts", &max_attempts.to_string())], within).await
 }
 
-async fn post_with(
+/// As [`post`], with more headers that say what is wanted of the job.
+pub async fn post_with(
     gateway: &Gateway,
     destination: &str,
     intent: &Intent,
@@ -158,12 +160,21 @@ impl ClientLedger {
         }
     }
 
+    /// Notes how repeating a request went that had been acknowledged: the answer must name the same job, and say that it is one.
+    pub fn note_repetition(&mut self, posted: Posted) {
+        if posted.id.is_some() && !posted.replayed {
+            self.unmarked.push(posted.key.clone());
+        }
+        self.note(posted);
+    }
+
     /// Adds what another client posted, under other keys.
     pub fn merge(&mut self, other: ClientLedger) {
         self.acknowledged.extend(other.acknowledged);
         self.repeats += other.repeats;
         self.replays += other.replays;
         self.contradictions.extend(other.contradictions);
+        self.unmarked.extend(other.unmarked);
     }
 
     /// The acknowledged jobs by idempotency key.
@@ -179,6 +190,11 @@ impl ClientLedger {
     /// Acknowledgements of an earlier request under the same key.
     pub fn replays(&self) -> u64 {
         self.replays
+    }
+
+    /// Keys of requests that were repeated after their acknowledgement, and answered as if they came for the first time.
+    pub fn unmarked(&self) -> &[String] {
+        &self.unmarked
     }
 
     /// Keys that were acknowledged with two different jobs.
@@ -205,6 +221,16 @@ mod tests {
         assert!(ledger.contradictions().is_empty());
         ledger.note(posted("b", 3));
         assert_eq!(ledger.contradictions(), ["b"]);
+    }
+
+    #[test]
+    fn a_repetition_that_is_not_answered_as_one_is_noted() {
+        let mut ledger = ClientLedger::default();
+        ledger.note(posted("a", 1));
+        ledger.note_repetition(Posted { replayed: true, ..posted("a", 1) });
+        assert!(ledger.unmarked().is_empty());
+        ledger.note_repetition(posted("a", 1));
+        assert_eq!(ledger.unmarked(), ["a"]);
     }
 
     #[test]

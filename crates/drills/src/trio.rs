@@ -3,6 +3,7 @@
 //! A trio has one gateway, any number of workers, and one api2-flaky for each destination. It can be broken in every way a
 //! drill wants: kill -9, SIGTERM, SIGSTOP, a start over the same store and port. It decides nothing about jobs.
 
+pub mod audited;
 pub mod build;
 mod destinations;
 pub mod leash;
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 
 use crate::client::{Api2, Gateway, Http};
 use crate::wait;
+use audited::Audited;
 use build::{API1_GATEWAY, API2_FLAKY, Programs, RETRY_WORKER};
 use ports::{ANY_PORT, Listening};
 use process::Process;
@@ -28,6 +30,9 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 
 /// The destination every drill has, by the name the gateway gives its default one.
 pub const API2: &str = "api2";
+
+/// The store's file, in the trio's folder.
+const STORE: &str = "jobs.db";
 
 /// Why a drill's programs do not run as they should.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,8 @@ pub enum TrioError {
     Ended { name: String, status: ExitStatus, log: String },
     #[error("{name} was not ready within {within:?}; its log ends with\n{log}")]
     NotReady { name: String, within: Duration, log: String },
+    #[error("the store cannot be audited: {0}")]
+    Unjudged(String),
     #[error("{name} still runs after {within:?}")]
     StillRunning { name: String, within: Duration },
 }
@@ -71,6 +78,10 @@ pub struct Plan {
     pub worker_flags: Vec<String>,
     /// Where the trio's own folder is made; by default among the system's temporary files.
     pub within: Option<PathBuf>,
+    /// Variables for the gateway.
+    pub gateway_variables: Vec<(String, String)>,
+    /// A folder for the store's file; by default the trio's own.
+    pub store_in: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -85,6 +96,8 @@ impl Default for Plan {
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
             within: None,
+            gateway_variables: Vec::new(),
+            store_in: None,
         }
     }
 }
@@ -123,8 +136,11 @@ impl Trio {
         }
         let destination_flags = destinations::flags(&apis, &plan, folder.path())?;
         let arguments = gateway_arguments(ANY_PORT, folder.path(), &destination_flags, &plan);
-        let (gateway_process, at) =
-            start_ready(programs, API1_GATEWAY, "gateway", &arguments, folder.path(), &http).await?;
+        let variables = &plan.gateway_variables;
+        let mut gateway_process =
+            Process::start_with(programs, API1_GATEWAY, "gateway", &arguments, folder.path(), variables)?;
+        let at = gateway_process.listening().await?;
+        ready(&mut gateway_process, &format!("http://{}", at.address), &http).await?;
         let gateway = Gateway::new(&format!("http://{}", at.address), &http);
         let workers = plan.workers;
         let mut trio = Trio {
@@ -185,8 +201,7 @@ impl Trio {
     pub async fn add_worker(&mut self) -> Result<&mut Process, TrioError> {
         self.workers_started += 1;
         let name = format!("worker-{}", self.workers_started);
-        let mut arguments = flags(["--listen", ANY_PORT, "--gateway", self.gateway.url()]);
-        arguments.extend(self.plan.worker_flags.iter().cloned());
+        let arguments = self.worker_arguments();
         let started = start_ready(&self.programs, RETRY_WORKER, &name, &arguments, self.folder.path(), &self.http);
         let (process, _) = started.await?;
         self.workers.push(process);
@@ -198,12 +213,72 @@ impl Trio {
     /// # Errors
     /// [`TrioError`] when it does not get ready.
     pub async fn restart_gateway(&mut self) -> Result<(), TrioError> {
-        let address = self.gateway.address().to_owned();
-        let arguments = self.gateway_arguments(&address);
+        self.begin_gateway(false)?;
+        self.gateway_ready().await
+    }
+
+    /// Starts the gateway again, over the same store and on the same port, and waits for nothing. It must have ended. `stopped`: it
+    /// stands still just before it begins, until [`Process::resume`].
+    ///
+    /// # Errors
+    /// [`TrioError::Io`] when the program cannot be started at all.
+    pub fn begin_gateway(&mut self, stopped: bool) -> Result<(), TrioError> {
+        let arguments = self.gateway_arguments(self.gateway.address());
+        let mut variables = self.plan.gateway_variables.clone();
+        variables.extend(stopped.then(|| (leash::STOPPED.to_owned(), "1".to_owned())));
         let folder = self.folder.path();
-        let started = start_ready(&self.programs, API1_GATEWAY, "gateway", &arguments, folder, &self.http);
-        self.gateway_process = started.await?.0;
+        let started = Process::start_with(&self.programs, API1_GATEWAY, "gateway", &arguments, folder, &variables);
+        self.gateway_process = started?;
         Ok(())
+    }
+
+    /// Waits until a gateway that was begun can serve.
+    ///
+    /// # Errors
+    /// [`TrioError`] when it ends instead, or does not get ready.
+    pub async fn gateway_ready(&mut self) -> Result<(), TrioError> {
+        self.gateway_process.listening().await?;
+        ready(&mut self.gateway_process, self.gateway.url(), &self.http).await
+    }
+
+    /// Starts the gateway again, and kills it before it can be of use. It must have ended.
+    ///
+    /// # Errors
+    /// [`TrioError::Io`] when the program cannot be started at all.
+    pub async fn cut_start_short(&mut self, after: Duration) -> Result<(), TrioError> {
+        self.begin_gateway(false)?;
+        tokio::time::sleep(after).await;
+        self.gateway_process.kill();
+        Ok(())
+    }
+
+    /// Starts worker `number` again, in the place of the one that has ended, and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`TrioError`] when it does not get ready.
+    ///
+    /// # Panics
+    /// When there was no such worker.
+    pub async fn restart_worker(&mut self, number: usize) -> Result<(), TrioError> {
+        let name = self.workers[number].name().to_owned();
+        let arguments = self.worker_arguments();
+        let folder = self.folder.path();
+        let started = start_ready(&self.programs, RETRY_WORKER, &name, &arguments, folder, &self.http);
+        self.workers[number] = started.await?.0;
+        Ok(())
+    }
+
+    /// The gateway's own audit of its store; it must have ended.
+    ///
+    /// # Errors
+    /// [`TrioError`] when it cannot be run, or cannot judge the store.
+    pub fn audit(&self) -> Result<Audited, TrioError> {
+        audited::audit(&self.programs, &self.store())
+    }
+
+    /// The file of the store.
+    pub fn store(&self) -> PathBuf {
+        store_file(self.folder.path(), &self.plan)
     }
 
     /// Starts a second gateway over the same store, on a port of its own, without waiting for anything.
@@ -219,6 +294,12 @@ impl Trio {
     pub fn keep_folder(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
         self.folder.path().to_path_buf()
+    }
+
+    fn worker_arguments(&self) -> Vec<String> {
+        let mut arguments = flags(["--listen", ANY_PORT, "--gateway", self.gateway.url()]);
+        arguments.extend(self.plan.worker_flags.iter().cloned());
+        arguments
     }
 
     fn gateway_arguments(&self, listen: &str) -> Vec<String> {
@@ -245,10 +326,14 @@ fn new_folder(within: Option<&Path>) -> Result<TempDir, TrioError> {
 }
 
 fn gateway_arguments(listen: &str, folder: &Path, destinations: &[String], plan: &Plan) -> Vec<String> {
-    let store = format!("sqlite:{}", folder.join("jobs.db").display());
+    let store = format!("sqlite:{}", store_file(folder, plan).display());
     let mut arguments = flags(["--listen", listen, "--store", &store]);
     arguments.extend(destinations.iter().chain(&plan.gateway_flags).cloned());
     arguments
+}
+
+fn store_file(folder: &Path, plan: &Plan) -> PathBuf {
+    plan.store_in.as_deref().unwrap_or(folder).join(STORE)
 }
 
 async fn start_api(

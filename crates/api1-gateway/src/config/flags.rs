@@ -60,6 +60,10 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "DURATION")]
     pub retain_dead: Option<String>,
 
+    /// Acknowledge before the disk has it: a drill's negative control, which must lose
+    #[arg(long, global = true, hide = true)]
+    pub unsynced: bool,
+
     /// Print the settings in effect, secrets hidden, and exit
     #[arg(long, global = true)]
     pub print_config: bool,

@@ -150,7 +150,7 @@ impl Reader<'_> {
             None => self.catalog.find_default()?,
         };
         options.traceparent.clone_from(&self.of_all.traceparent);
-        Ok(new_job(self.app, self.scope, listed, content, options))
+        new_job(self.app, self.scope, listed, content, options, "expires_after_ms")
     }
 }
 

@@ -5,9 +5,10 @@
 //! [`operators`] and [`sweep`]; [`checkpoint`] keeps the log small. [`readers`] answer questions ([`query`], [`list`]) beside the writer.
 //!
 //! SQL decides one thing only: which rows can be claimed, and in what order. Every change of a job is computed by
-//! `jobs_core::lifecycle` on the row as it was, in the transaction that writes it.
+//! `jobs_core::lifecycle` on the row as it was, in the transaction that writes it. [`audit`] checks a file that nobody has open.
 
 mod attempt;
+pub mod audit;
 mod backup;
 mod batch;
 mod checkpoint;
@@ -31,6 +32,7 @@ mod request;
 mod row;
 mod schema;
 mod settle;
+mod space;
 mod steer;
 mod steering;
 mod sweep;
@@ -53,12 +55,13 @@ use jobs_core::store::{
 };
 use jobs_core::time::{Now, Timestamp};
 
-use self::checkpoint::Meter;
+use self::checkpoint::{Checkpoints, Meter};
 use self::known::Known;
 use self::open::OpenError;
 use self::operation::{Class, Cost};
 use self::queue::Queue;
 use self::readers::Readers;
+use self::space::Disk;
 use self::writer::Writer;
 
 /// What a verb that touches one row costs.
@@ -69,7 +72,7 @@ pub struct SqliteStore {
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     meter: Arc<Meter>,
-    folder: PathBuf,
+    disk: Disk,
     start: u32,
 }
 
@@ -77,10 +80,16 @@ impl SqliteStore {
     /// Opens the file at `path`, or makes it. Leases found in it get a full term from `now`. Blocks: it may have to recover
     /// from a crash, or to bring an older schema up.
     pub fn open(path: &Path, now: Now) -> Result<SqliteStore, StoreError> {
-        Self::try_open(path, now).map_err(|error| error.of(path))
+        Self::try_open(path, true, now).map_err(|error| error.of(path))
     }
 
-    fn try_open(path: &Path, now: Now) -> Result<SqliteStore, OpenError> {
+    /// As [`SqliteStore::open`], but no commit is synced: what it acknowledges is gone when the power fails. For a drill that
+    /// must see that.
+    pub fn open_unsynced(path: &Path, now: Now) -> Result<SqliteStore, StoreError> {
+        Self::try_open(path, false, now).map_err(|error| error.of(path))
+    }
+
+    fn try_open(path: &Path, synced: bool, now: Now) -> Result<SqliteStore, OpenError> {
         let path = open::resolve(path)?;
         let lock = open::lock(&path)?;
         let mut conn = open::connect(&path)?;
@@ -89,13 +98,15 @@ impl SqliteStore {
         schema::migrate(&conn, now.wall)?;
         let start = known::take_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
         checkpoint::truncate(&conn, &meter)?;
+        open::sync_folder(&path)?;
         let known = Known::load(&conn, start, now.mono)?;
         let queue = Arc::new(Queue::new());
         let readers = Arc::new(Readers::open(&path, Arc::clone(&queue))?);
-        let folder = open::parent(&path).to_owned();
+        let disk = Disk::under(open::parent(&path));
         let (queue_, readers_, meter_) = (Arc::clone(&queue), Arc::clone(&readers), Arc::clone(&meter));
-        Writer { conn, known, queue: queue_, readers: readers_, meter: meter_, lock }.spawn()?;
-        Ok(SqliteStore { queue, readers, meter, folder, start })
+        let checkpoints = Checkpoints::new(meter_, Arc::clone(&readers), disk.clone());
+        Writer { conn, known, queue: queue_, readers: readers_, checkpoints, synced, lock }.spawn()?;
+        Ok(SqliteStore { queue, readers, meter, disk, start })
     }
 
     /// Bytes in use of the log that has yet to be copied into the database.
@@ -224,10 +235,10 @@ impl JobStore for SqliteStore {
 
     async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.queue.check()?;
-        let disk = rustix::fs::statvfs(&self.folder).map_err(|error| {
-            StoreError::Unusable(format!("cannot ask for the free space of {}: {error}", self.folder.display()))
+        let free = self.disk.free_bytes().map_err(|error| {
+            StoreError::Unusable(format!("cannot ask for the free space of {}: {error}", self.disk.folder().display()))
         })?;
-        Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
+        Ok(Some(free))
     }
 
     /// The database as it is at the end of the copying.

@@ -5,6 +5,7 @@ mod accept_rate;
 mod auth;
 mod batch;
 mod config;
+mod connections;
 mod errors;
 mod fake_store;
 mod forward;

@@ -1,5 +1,6 @@
 //! The SQLite store: the contract that all stores share, and what is its own.
 
+mod audit;
 mod backup;
 mod crash;
 mod log;
@@ -20,7 +21,9 @@ jobs_core::conformance_suite!(sqlite, Sqlite::new());
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_long_scripts_are_answered_as_the_reference_model_answers() {
     for seed in 1_000..1_020 {
-        differential(&Sqlite::new(), seed, 400).await;
+        let database = Sqlite::new();
+        differential(&database, seed, 400).await;
+        audit::finds_nothing(&database.crashed()).await;
     }
 }
 

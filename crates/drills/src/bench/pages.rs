@@ -43,8 +43,13 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
         alone.push(without * 1e6);
     }
     Ok(vec![
-        Figure::new(&format!("a page with {jobs} jobs, p99"), percentile(&mut pages, 0.99), "ms", Goal::AtMost(GOAL_MS))
-            .beside("p50, ms", percentile(&mut pages, 0.5)),
+        Figure::new(
+            &format!("a page with {jobs} jobs, p99"),
+            percentile(&mut pages, 0.99),
+            "ms",
+            Goal::AtMost(GOAL_MS),
+        )
+        .beside("p50, ms", percentile(&mut pages, 0.5)),
         Figure::new("an open dashboard adds to a job's CPU", median(&mut added), "%", Goal::AtMost(COST_GOAL_PERCENT))
             .beside("gateway's CPU for a job without it, us", median(&mut alone)),
     ])
@@ -60,7 +65,15 @@ async fn page_times(
     let listed = trio.gateway().call(Method::GET, "/api1/jobs?limit=1").await?;
     let listed: serde_json::Value = listed.json()?;
     let job = format!("/jobs/{}", listed["jobs"][0]["id"].as_str().unwrap_or_default());
-    let paths = ["/", "/destinations/api2", "/jobs", "/jobs?state=pending&destination=api2", "/jobs?q=no-such-text", "/dead-letters", &job];
+    let paths = [
+        "/",
+        "/destinations/api2",
+        "/jobs",
+        "/jobs?state=pending&destination=api2",
+        "/jobs?q=no-such-text",
+        "/dead-letters",
+        &job,
+    ];
     let questions = paths.map(|path| load::request("GET", gateway, path, ""));
     let post = load::request("POST", gateway, "/api1/process", &load::payload());
     let permits = Arc::new(Semaphore::new(0));

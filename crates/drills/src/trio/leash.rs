@@ -16,6 +16,9 @@ use std::process::Command;
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "leash";
 
+/// Set for a program that is to stand still just before it begins, until it is told to go on.
+pub(super) const STOPPED: &str = "HOLDFAST_DRILL_STOPPED";
+
 /// A command for `program` that `drill`, the binary, puts on a leash held by this process.
 pub fn command(drill: &Path, program: &Path) -> Command {
     let mut command = Command::new(drill);
@@ -41,5 +44,10 @@ pub fn run(parent: u32, program: &OsStr, arguments: &[OsString]) -> io::Error {
     }
     #[cfg(not(target_os = "linux"))]
     let _unused = parent;
+    if std::env::var_os(STOPPED).is_some()
+        && let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
+    {
+        return error.into();
+    }
     Command::new(program).args(arguments).exec()
 }

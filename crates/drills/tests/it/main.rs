@@ -10,6 +10,7 @@ mod gateway;
 mod leases;
 mod original;
 mod outage;
+mod proof;
 mod readme;
 mod recovery;
 mod reload;

@@ -118,6 +118,11 @@ struct TextFields<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for TextFields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let mut absent = IsNull(false);
+        value.visit(&mut absent)?;
+        if absent.0 {
+            return Ok(());
+        }
         let text = value.to_string();
         let plain =
             !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=');
@@ -126,6 +131,20 @@ impl<'kvs> VisitSource<'kvs> for TextFields<'_> {
         } else {
             write!(self.0, " {key}={text:?}")?
         }
+        Ok(())
+    }
+}
+
+/// Whether a value is none: a person misses nothing where it is not written.
+struct IsNull(bool);
+
+impl<'v> VisitValue<'v> for &mut IsNull {
+    fn visit_any(&mut self, _: Value<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), Error> {
+        self.0 = true;
         Ok(())
     }
 }
@@ -183,6 +202,7 @@ impl<'v> VisitValue<'v> for &mut JsonValue {
 mod tests {
     use super::*;
     use log::Level;
+    use log::kv::ToValue;
 
     const AT: Timestamp = Timestamp::from_millis(1_700_000_000_007);
 
@@ -204,6 +224,13 @@ mod tests {
             line,
             r#"2023-11-14T22:13:20.007Z INFO  retry-worker retry scheduled job=j-1 delay_ms=2000 error="timed out""#
         );
+    }
+
+    #[test]
+    fn a_text_line_leaves_out_what_is_not_there() {
+        let error: Option<&str> = None;
+        let line = logged(LogFormat::Text, "job dead", &[("error", error.to_value()), ("status", Some(7).to_value())]);
+        assert!(line.ends_with("job dead status=7"), "{line}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rusqlite::{Connection, MAIN_DB, Result};
 use super::error::{Fate, is_busy};
 use super::operation::Cost;
 use super::readers::Readers;
+use super::space::Disk;
 
 /// No log is ever larger: with `--min-free` it bounds what the store takes of the disk beside the database.
 pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
@@ -27,6 +28,9 @@ const PASSIVE_FROM: u64 = 16 * 1024 * 1024;
 const RESTART_FROM: u64 = 32 * 1024 * 1024;
 /// Readers are made to leave.
 const INTERRUPT_FROM: u64 = 48 * 1024 * 1024;
+/// A log of more than one part in so many of the disk's free space is begun anew, however small it is: copying it back may make the
+/// database larger by as much, and a log that is begun anew is written over what it has and takes no more of the disk.
+const FREE_PER_LOG: u64 = 4;
 /// Between two attempts the log grows by this, so that a reader that stays costs no sync per commit.
 const RESTART_STEP: u64 = 1024 * 1024;
 /// How long readers that were interrupted are waited for when there is no room left. Their step is far shorter.
@@ -126,13 +130,18 @@ pub(super) fn truncate(conn: &Connection, meter: &Meter) -> Result<()> {
 pub(super) struct Checkpoints {
     meter: Arc<Meter>,
     readers: Arc<Readers>,
+    disk: Disk,
     /// The size of the log at the last attempt since it began.
     attempted_at: u64,
 }
 
 impl Checkpoints {
-    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>) -> Self {
-        Checkpoints { meter, readers, attempted_at: 0 }
+    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>, disk: Disk) -> Self {
+        Checkpoints { meter, readers, disk, attempted_at: 0 }
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Bytes that the log may still grow by.
@@ -146,19 +155,24 @@ impl Checkpoints {
         if size < self.attempted_at {
             self.attempted_at = 0;
         }
-        let (mode, step) = if size < RESTART_FROM {
-            (CheckpointMode::PASSIVE, PASSIVE_FROM)
-        } else {
-            (CheckpointMode::RESTART, RESTART_STEP)
-        };
-        if size < self.attempted_at + step {
-            return Ok(());
-        }
+        // Where the disk does not tell, it is taken to have enough.
+        let free = || self.disk.free_bytes().unwrap_or(u64::MAX);
+        let Some(mode) = due(size, self.attempted_at, free) else { return Ok(()) };
         self.attempted_at = size;
         if size >= INTERRUPT_FROM {
             self.readers.interrupt();
         }
         run(conn, &self.meter, mode).map(drop)
+    }
+
+    /// The disk is full: begins the log anew if that can be done, so that what has room in it can still be written.
+    pub(super) fn relieve(&self, conn: &Connection) -> Result<()> {
+        if self.meter.log_bytes() > 0 { run(conn, &self.meter, CheckpointMode::RESTART).map(drop) } else { Ok(()) }
+    }
+
+    /// At a clean close.
+    pub(super) fn truncate(&self, conn: &Connection) -> Result<()> {
+        truncate(conn, &self.meter)
     }
 
     /// There is no room left for what is to be written: begins the log anew. Answers whether that could be done.
@@ -173,6 +187,17 @@ impl Checkpoints {
         }
         Ok(false)
     }
+}
+
+/// Which checkpoint is due, if one is, with a log of `size` that was `attempted_at` at the last one. `free`: bytes left on the disk.
+fn due(size: u64, attempted_at: u64, free: impl FnOnce() -> u64) -> Option<CheckpointMode> {
+    if size < attempted_at + RESTART_STEP {
+        return None;
+    }
+    if size >= RESTART_FROM || free() < FREE_PER_LOG * size {
+        return Some(CheckpointMode::RESTART);
+    }
+    (size >= attempted_at + PASSIVE_FROM).then_some(CheckpointMode::PASSIVE)
 }
 
 /// Answers whether it did all it was to do. `PASSIVE` never waits, and the others are told not to: the writer has work.
@@ -195,5 +220,30 @@ fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
             }
             Fate::Unknown => Err(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn with_room_on_the_disk_a_log_is_copied_back_now_and_then_and_begun_anew_when_it_is_large() {
+        let due = |size, attempted_at| due(size * MIB, attempted_at * MIB, || u64::MAX);
+        assert!(due(15, 0).is_none());
+        assert!(matches!(due(16, 0), Some(CheckpointMode::PASSIVE)));
+        assert!(due(17, 16).is_none());
+        assert!(matches!(due(32, 16), Some(CheckpointMode::RESTART)));
+        assert!(due(32, 32).is_none() && matches!(due(33, 32), Some(CheckpointMode::RESTART)));
+    }
+
+    #[test]
+    fn on_a_disk_that_fills_a_log_is_begun_anew_before_it_takes_the_room_that_copying_it_back_needs() {
+        let due = |size, free| due(size * MIB, 0, || free * MIB);
+        assert!(due(2, 8).is_none());
+        assert!(matches!(due(2, 7), Some(CheckpointMode::RESTART)));
+        assert!(matches!(due(1, 0), Some(CheckpointMode::RESTART)));
     }
 }

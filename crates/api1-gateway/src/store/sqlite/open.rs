@@ -14,7 +14,7 @@ use super::checkpoint::BUSY_TIMEOUT;
 /// Older ones can corrupt a file in WAL mode when a checkpoint and a write meet.
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Marks the file as ours: "Hold" in ASCII.
-const APPLICATION_ID: i32 = 0x486f_6c64;
+pub(super) const APPLICATION_ID: i32 = 0x486f_6c64;
 /// Pages the writer keeps in memory, in KiB: enough for the hot end of every table and index of millions of jobs.
 const CACHE_KIB: i64 = 32 * 1024;
 /// More statements than the writer has.
@@ -31,6 +31,8 @@ pub(super) enum OpenError {
     LockFile { file: PathBuf, source: io::Error },
     #[error("another gateway has it open (it holds {}): stop that one, or give this one a file of its own", .0.display())]
     InUse(PathBuf),
+    #[error("a gateway has it open (it holds {}): stop it first, or audit a backup", .0.display())]
+    Running(PathBuf),
     #[error("it is not a database of this program")]
     Foreign,
     #[error(
@@ -39,6 +41,10 @@ pub(super) enum OpenError {
     Newer { found: u32, known: u32 },
     #[error("schema step {0} is not the one this version knows: start the version that wrote it, or restore a backup")]
     Changed(u32),
+    #[error(
+        "it was written by an older version (schema {found}, this version knows {known}): start this version on it first"
+    )]
+    Older { found: u32, known: u32 },
     #[error("SQLite would not keep to {setting} = {wanted}, but said {found}: use a local disk")]
     Setting { setting: &'static str, wanted: &'static str, found: String },
     #[error("all start numbers are used up: move to a new file")]
@@ -79,11 +85,16 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
+/// The file next to the database whose name has `suffix` behind it.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// Keeps other gateways out as long as the answer lives. A crash lets go of it.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = PathBuf::from(name);
+    let file = beside(path, ".lock");
     let opened = File::options().create(true).truncate(false).write(true).open(&file);
     let lock = opened.map_err(|source| OpenError::LockFile { file: file.clone(), source })?;
     match lock.try_lock() {
@@ -98,22 +109,27 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         return Err(OpenError::SqliteTooOld(rusqlite::version()));
     }
-    let is_new = !path.exists();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
-    check_owner(&conn)?;
+    let is_marked = check_owner(&conn)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     configure(&conn, STATEMENTS)?;
+    if !is_marked {
+        // Before anything else is in it: a start that is cut short here leaves a file that the next one takes for new.
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
     set(&conn, "journal_mode", "WAL", "wal")?;
     set(&conn, "synchronous", "FULL", "2")?;
     set(&conn, "mmap_size", "0", "0")?;
     set(&conn, "wal_autocheckpoint", "0", "0")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    if is_new {
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
-        File::open(parent(path))?.sync_all()?;
-    }
     Ok(conn)
+}
+
+/// Makes the names of the database and its log durable, once both are there: SQLite does that too, but makes light of a failure.
+/// At every start, since the one that made the files may have been cut short before this.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(parent(path))?.sync_all()
 }
 
 /// What the writer's connection and the readers' have in common.
@@ -127,11 +143,12 @@ pub(super) fn configure(conn: &Connection, statements: usize) -> rusqlite::Resul
     conn.pragma_update(None, "temp_store", "MEMORY")
 }
 
-/// Refuses a file of another program before anything is changed in it.
-fn check_owner(conn: &Connection) -> Result<(), OpenError> {
+/// Refuses a file of another program before anything is changed in it. Answers whether it is marked as ours.
+fn check_owner(conn: &Connection) -> Result<bool, OpenError> {
     let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if application == APPLICATION_ID || (application == 0 && tables == 0) { Ok(()) } else { Err(OpenError::Foreign) }
+    let is_marked = application == APPLICATION_ID;
+    if is_marked || (application == 0 && tables == 0) { Ok(is_marked) } else { Err(OpenError::Foreign) }
 }
 
 /// Sets a pragma and reads it back: some file systems cannot do what is asked, and SQLite then does something else.

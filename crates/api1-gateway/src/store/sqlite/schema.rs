@@ -24,6 +24,29 @@ pub(super) fn migrate(conn: &Connection, now: Timestamp) -> Result<(), OpenError
 }
 
 fn migrate_to(conn: &Connection, steps: &[&str], now: Timestamp) -> Result<(), OpenError> {
+    let applied = known_steps(conn, steps)?;
+    for (index, step) in steps.iter().enumerate().skip(applied) {
+        let transaction = conn.unchecked_transaction()?;
+        transaction.execute_batch(STEP_TABLE)?;
+        transaction.execute_batch(step)?;
+        let line = (number_of(index + 1), checksum(step), now.as_millis());
+        transaction.execute("INSERT INTO schema_step (number, checksum, applied_at) VALUES (?, ?, ?)", line)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Whether the file has exactly the schema that is known here. Only reads.
+pub(super) fn check(conn: &Connection) -> Result<(), OpenError> {
+    let applied = known_steps(conn, &STEPS)?;
+    if applied == STEPS.len() {
+        return Ok(());
+    }
+    Err(OpenError::Older { found: number_of(applied), known: number_of(STEPS.len()) })
+}
+
+/// How many steps the file has seen, all of them known here.
+fn known_steps(conn: &Connection, steps: &[&str]) -> Result<usize, OpenError> {
     let applied = applied_steps(conn)?;
     if applied.len() > steps.len() {
         return Err(OpenError::Newer { found: number_of(applied.len()), known: number_of(steps.len()) });
@@ -33,15 +56,7 @@ fn migrate_to(conn: &Connection, steps: &[&str], now: Timestamp) -> Result<(), O
             return Err(OpenError::Changed(number_of(index + 1)));
         }
     }
-    for (index, step) in steps.iter().enumerate().skip(applied.len()) {
-        let transaction = conn.unchecked_transaction()?;
-        transaction.execute_batch(STEP_TABLE)?;
-        transaction.execute_batch(step)?;
-        let line = (number_of(index + 1), checksum(step), now.as_millis());
-        transaction.execute("INSERT INTO schema_step (number, checksum, applied_at) VALUES (?, ?, ?)", line)?;
-        transaction.commit()?;
-    }
-    Ok(())
+    Ok(applied.len())
 }
 
 /// The checksums of the steps the file has seen, in order.

@@ -14,7 +14,7 @@ use rusqlite::{Connection, Result};
 
 use super::backup;
 use super::batch::Batch;
-use super::checkpoint::{self, Checkpoints, Meter};
+use super::checkpoint::{self, Checkpoints};
 use super::error::Fate;
 use super::known::{self, Effect, Known};
 use super::operation::Operation;
@@ -27,7 +27,9 @@ pub(super) struct Writer {
     pub(super) known: Known,
     pub(super) queue: Arc<Queue>,
     pub(super) readers: Arc<Readers>,
-    pub(super) meter: Arc<Meter>,
+    pub(super) checkpoints: Checkpoints,
+    /// Whether a commit that must be durable is synced; false only for a drill that is to lose.
+    pub(super) synced: bool,
     /// Held as long as the database is open.
     pub(super) lock: File,
 }
@@ -49,9 +51,8 @@ impl Writer {
 
     /// Serves until the store is closed. An error: what a write has come to is unknown.
     fn run(self) -> Result<()> {
-        let Writer { conn, known, queue, readers, meter, lock } = self;
-        let checkpoints = Checkpoints::new(Arc::clone(&meter), Arc::clone(&readers));
-        let mut desk = Desk { conn: &conn, known, checkpoints, meter: &meter, is_synced: true };
+        let Writer { conn, known, queue, readers, checkpoints, synced, lock } = self;
+        let mut desk = Desk { conn: &conn, known, checkpoints, may_sync: synced, is_synced: true };
         while let Some(mut taken) = queue.take(desk.checkpoints.room()) {
             let backup = taken.backup.take();
             desk.serve(taken)?;
@@ -63,7 +64,7 @@ impl Writer {
             }
         }
         readers.close();
-        checkpoint::truncate(&conn, &meter)?;
+        desk.checkpoints.truncate(&conn)?;
         conn.close().map_err(|(_, error)| error)?;
         drop(lock);
         Ok(())
@@ -75,7 +76,8 @@ struct Desk<'a> {
     conn: &'a Connection,
     known: Known,
     checkpoints: Checkpoints,
-    meter: &'a Meter,
+    /// See [`Writer::synced`].
+    may_sync: bool,
     /// Whether commits are synced: `PRAGMA synchronous` is FULL rather than NORMAL.
     is_synced: bool,
 }
@@ -111,7 +113,7 @@ impl Desk<'_> {
                     self.known.restore(mark);
                     log::error!(reason = reason.as_str(); "the disk is full: what was asked is refused");
                     answer(taken.operations, Err(StoreError::Full(reason)));
-                    Ok(())
+                    self.checkpoints.relieve(self.conn)
                 }
                 (Fate::Full(_), Err(worse)) => Err(worse),
                 (Fate::Unknown, _) => Err(error),
@@ -120,7 +122,7 @@ impl Desk<'_> {
     }
 
     fn transact(&mut self, taken: &mut Taken) -> Result<Vec<Effect>> {
-        self.sync(taken.durable)?;
+        self.sync(taken.durable && self.may_sync)?;
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let spare = checkpoint::spare_jobs(self.checkpoints.room(), taken.cost);
         let mut batch = Batch::new(self.conn, &mut self.known, spare);
@@ -137,7 +139,7 @@ impl Desk<'_> {
         let begun = clock::instant();
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         if taken.durable {
-            self.meter.committed(taken.operations.len(), begun.elapsed());
+            self.checkpoints.meter().committed(taken.operations.len(), begun.elapsed());
         }
         Ok(effects)
     }

@@ -76,6 +76,18 @@ async fn a_file_of_another_program_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_was_cut_short_leaves_a_file_that_later_starts_know_for_their_own() {
+    let database = Sqlite::new();
+    std::fs::write(database.path(), "").expect("the file is made, and no more");
+    for n in 1..=2 {
+        let store = database.open_sqlite();
+        store.enqueue(vec![job(n)], BEGIN).await.expect("the job is accepted");
+        store.close().await.expect("the store closes");
+    }
+    assert_eq!(database.open_sqlite().stats().await.expect("stats are read").accepted, 2);
+}
+
+#[tokio::test]
 async fn a_path_that_cannot_be_used_is_named_with_the_reason() {
     let database = Sqlite::new();
     let file = database.folder.path().join("file");

@@ -1,0 +1,126 @@
+//! Connections that hold on to the gateway with next to nothing, or with too much.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api1_gateway::app::Setup;
+use api1_gateway::connection::Deadlines;
+use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Gateway, PATIENCE, setup};
+
+const GET: &[u8] = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// A byte so often, so that the connection is never silent.
+const DRIP: Duration = Duration::from_millis(20);
+
+/// Deadlines that a test can wait for, and a busy machine can keep.
+const SOON: Duration = Duration::from_secs(2);
+const LONGER: Duration = Duration::from_millis(2_500);
+
+fn hasty() -> Setup {
+    let mut setup = setup();
+    setup.limits.connection = Deadlines { head: SOON, idle: Duration::from_secs(60), unread: SOON };
+    setup
+}
+
+/// Writes `bytes` again and again until the other side has hung up.
+async fn drip(stream: &mut TcpStream, bytes: &[u8]) {
+    let dripping = async {
+        let mut heard = [0; 1024];
+        loop {
+            tokio::select! {
+                read = stream.read(&mut heard) => if !matches!(read, Ok(1..)) { return },
+                () = tokio::time::sleep(DRIP) => if stream.write_all(bytes).await.is_err() { return },
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, dripping).await.expect("the gateway hangs up");
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = [0; 4096];
+    let length = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.expect("it answers").unwrap();
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_drips_in_is_cut_off_also_behind_a_good_request() {
+    let gateway = Gateway::with(hasty()).await;
+    for good_before in [false, true] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        if good_before {
+            stream.write_all(GET).await.unwrap();
+            let text = answer(&mut stream).await;
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        }
+        stream.write_all(&GET[..GET.len() - 2]).await.unwrap();
+        drip(&mut stream, b"X").await;
+    }
+}
+
+#[tokio::test]
+async fn the_body_of_a_refused_request_does_not_drip_in_for_ever() {
+    let gateway = Gateway::with(hasty()).await;
+    for framing in ["Transfer-Encoding: chunked", "Content-Length: 1000000"] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let head = format!("POST /no/such/route HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let text = answer(&mut stream).await;
+        assert!(text.starts_with("HTTP/1.1 404"), "{framing}: {text}");
+        drip(&mut stream, b"1\r\nx\r\n").await;
+    }
+}
+
+/// A client with next to no room for an answer.
+fn small(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    TcpStream::from_std(socket.into()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let gateway = Gateway::with(hasty()).await;
+    let mut stream = small(gateway.address);
+    let asking = async {
+        // The buffers of two systems have room for many answers, and not for so many: once nobody reads them, nobody takes
+        // more requests, and in the end the connection is gone.
+        while stream.write_all(&b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100)).await.is_ok() {}
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the gateway hangs up");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_ahead_of_its_answer_is_cut_off() {
+    let gateway = Gateway::start().await;
+    let id = gateway.accepted("{}").await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let wait = format!("GET /api1/jobs/{id}?wait=60s HTTP/1.1\r\nHost: x\r\n\r\n");
+    stream.write_all(wait.as_bytes()).await.unwrap();
+    gateway.metric_becomes("holdfast_waiting_requests", 1).await;
+    let ahead = async { while stream.write_all(&GET.repeat(1_000)).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ahead).await.expect("the gateway hangs up");
+    gateway.metric_becomes("holdfast_waiting_requests", 0).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_or_between_two_requests_is_not_cut_off() {
+    let gateway = Gateway::with(hasty()).await;
+    let id = gateway.accepted("{}").await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    // The second shows that the connection is as good as before.
+    for patience in ["3s", "0s"] {
+        let wait = format!("GET /api1/jobs/{id}?wait={patience} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(wait.as_bytes()).await.unwrap();
+        let text = answer(&mut stream).await;
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        // Longer than a head may take: nothing of the next one has come.
+        let silent = tokio::time::timeout(LONGER, stream.read_u8()).await;
+        assert!(silent.is_err(), "it neither hangs up nor says anything: {silent:?}");
+    }
+}
