@@ -22,6 +22,7 @@ use crate::accept_rate::AcceptRate;
 use crate::alerts::Alerts;
 use crate::auth::Keys;
 use crate::body::Bounds;
+use crate::bulk::Bulk;
 use crate::config::{Config, destinations};
 use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
@@ -137,6 +138,8 @@ pub struct App {
     pub(crate) history: History,
     /// Tells whoever listens what happens.
     pub(crate) events: Events,
+    /// Verbs that are being done to many jobs.
+    pub(crate) bulk: Bulk,
     /// Tells the redriver that a mass redrive has been asked for, or changed.
     pub(crate) redrives: Notify,
     /// Set in the background, so that no request asks the disk.
@@ -176,6 +179,7 @@ impl App {
             waiters: Waiters::default(),
             gatherer: Gatherer::default(),
             drain_rates: DrainRates::default(),
+            bulk: Bulk::default(),
             metrics: Metrics::new(),
             watchdog: Watchdog::default(),
             alerts: Alerts::default(),
@@ -248,6 +252,10 @@ impl Catalog {
     pub(crate) fn find(&self, name: &str) -> Result<&Listed, Problem> {
         let unknown = || Problem::new(Code::UnknownDestination, format!("{name:?} is not configured here"));
         self.listed.get(name).ok_or_else(unknown)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Destination>> {
+        self.listed.values().map(|listed| &listed.settings)
     }
 
     pub(crate) fn find_default(&self) -> Result<&Listed, Problem> {

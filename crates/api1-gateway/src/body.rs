@@ -54,8 +54,12 @@ async fn collect(mut payload: web::Payload, expected: usize, limit: usize) -> Re
     Ok(body.freeze())
 }
 
-fn unreadable(error: PayloadError) -> Problem {
-    Problem::new(Code::IncompleteBody, error.to_string())
+/// Whether the connection ended or a chunk was malformed, the HTTP library says the same.
+fn unreadable(_: PayloadError) -> Problem {
+    Problem::new(
+        Code::IncompleteBody,
+        "send as much as Content-Length says, or well-formed chunks and the last, empty one",
+    )
 }
 
 pub(crate) fn too_large(limit: usize) -> Problem {

@@ -36,9 +36,8 @@ const KEPT_ELSEWHERE: [&str; 2] = ["content-type", "traceparent"];
 pub(crate) fn forwarded(headers: &HeaderMap, credentials: bool) -> Result<Vec<(String, String)>, Problem> {
     let named_by_connection: Vec<String> = headers
         .get_all(CONNECTION)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
         .collect();
     let dropped = |name: &str| {
         NEVER_KEPT.contains(&name)
@@ -80,7 +79,7 @@ pub(crate) fn check_value(value: &str) -> Result<(), &'static str> {
 fn check_size(headers: Vec<(String, String)>) -> Result<Vec<(String, String)>, Problem> {
     let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     if headers.len() > MAX_COUNT || bytes > MAX_BYTES {
-        let detail = format!("{} headers of {bytes} bytes; at most {MAX_COUNT} of {MAX_BYTES} bytes", headers.len());
+        let detail = format!("at most {MAX_COUNT} headers of {MAX_BYTES} bytes together");
         return Err(Problem::new(Code::HeadersTooLarge, detail));
     }
     Ok(headers)
@@ -89,6 +88,7 @@ fn check_size(headers: Vec<(String, String)>) -> Result<Vec<(String, String)>, P
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -147,5 +147,47 @@ mod tests {
         assert_eq!(enveloped(many(MAX_COUNT + 1)).unwrap_err().code(), Code::HeadersTooLarge);
         let long = vec![("x".to_owned(), "y".repeat(MAX_BYTES))];
         assert_eq!(enveloped(long).unwrap_err().code(), Code::HeadersTooLarge);
+    }
+
+    /// A name that is often one of the connection's, or ours.
+    fn a_name() -> impl Strategy<Value = String> {
+        let known: Vec<&str> =
+            [&NEVER_KEPT[..], &CREDENTIALS, &KEPT_ELSEWHERE, &["job-id", "X-Hop", "idempotency-key"]].concat();
+        prop_oneof![prop::sample::select(known).prop_map(str::to_owned), "[a-zA-Z][a-zA-Z0-9-]{0,7}"]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_forwarded_is_no_header_of_the_connection_and_no_second_line(
+            sent in prop::collection::vec((a_name(), "[ -~\\tä]{0,9}"), 0..8),
+            named in prop::collection::vec(a_name(), 0..4),
+            odd in prop::option::of(prop::collection::vec(prop_oneof![b' '..=b'~', Just(b'\t'), 0x80..=0xff_u8], 0..6)),
+        ) {
+            let mut map = HeaderMap::new();
+            for (name, value) in &sent {
+                map.append(name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            // What else is in the header, text or not, must hide no name.
+            let connection = [named.join(" , ").into_bytes(), odd.map(|odd| [&b","[..], &odd].concat()).unwrap_or_default()].concat();
+            map.append(CONNECTION, HeaderValue::from_bytes(&connection).unwrap());
+            for (name, value) in forwarded(&map, true).unwrap_or_default() {
+                prop_assert!(!NEVER_KEPT.contains(&name.as_str()) && !name.starts_with("job-"), "{name}");
+                prop_assert!(!named.iter().any(|named| named.eq_ignore_ascii_case(&name)), "{name} is named by {connection:?}");
+                prop_assert!(!value.contains(['\r', '\n', '\0']), "{value:?}");
+            }
+        }
+
+        #[test]
+        fn what_an_envelope_gives_is_refused_or_one_harmless_header(
+            name in prop_oneof![a_name(), "\\PC{0,6}", "[a-z]{0,3}[\r\n:\0 ]{0,2}[a-z]{0,3}"],
+            value in prop_oneof!["[ -~]{0,9}", "\\PC{0,9}", "[a-z]{0,3}[\r\n\0\t]{0,2}[a-z:]{0,3}"],
+        ) {
+            for (name, value) in enveloped(vec![(name, value)]).unwrap_or_default() {
+                let lower = name.to_ascii_lowercase();
+                prop_assert!(!NEVER_KEPT.contains(&lower.as_str()) && !lower.starts_with("job-"), "{name}");
+                prop_assert!(!name.is_empty() && !name.contains(['\r', '\n', ':', ' ', '\0']), "{name:?}");
+                prop_assert!(!value.contains(['\r', '\n', '\0']), "{value:?}");
+            }
+        }
     }
 }

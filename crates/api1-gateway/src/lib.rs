@@ -4,7 +4,7 @@
 //! answers; `verbs` changes jobs and tells whoever must know, `accept_rate` says who sends too fast, `gather` stores
 //! together what comes at the same moment, `gates` writes down who is held, `operators` does what operators ask and notes it,
 //! `redriver` redrives many jobs; `jobstore` hands jobs to workers and takes their reports; `background` does what nobody asks
-//! for; `pages` is the dashboard, `history` what its charts show, `events` what it listens to, `metrics` what else is measured;
+//! for; `pages` is the dashboard, `history` what its charts show, `events` what it listens to, `bulk` what it does to many jobs, `metrics` what else is measured;
 //! [`problem`] is every error there is, `openapi` describes the whole. What a job may become is decided in [`jobs_core`], and remembered behind
 //! [`jobs_core::store::JobStore`].
 
@@ -14,6 +14,7 @@ pub mod app;
 pub mod auth;
 mod background;
 pub mod body;
+mod bulk;
 pub mod config;
 pub mod connection;
 mod drain_rate;

@@ -219,6 +219,22 @@ pub(crate) fn expiry(parameter: &str, value: Duration) -> Result<Duration, Probl
     within_a_year(parameter, value)
 }
 
+/// Refuses an expiry at or before `run_at`, the caller's or the destination's own: the job would never run.
+pub(crate) fn check_runs_before_expiry(
+    parameter: &'static str,
+    run_at: Timestamp,
+    expires_after: Option<Duration>,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    match expires_after {
+        Some(after) if run_at >= now.plus(after) => {
+            let detail = format!("the job would expire after {}, before it may run", duration::show(after));
+            Err(bad(parameter, detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 pub(crate) fn priority(parameter: &str, value: u64) -> Result<Priority, Problem> {
     let level = u8::try_from(value).ok().and_then(Priority::new);
     level.ok_or_else(|| bad(parameter, format_args!("{value} is not a priority from 0 to 9")))

@@ -215,7 +215,8 @@ impl Problem {
             answer.insert_header((ALLOW, allow));
         }
         if self.code == Code::Unauthenticated {
-            answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            // A 401 must name a scheme; where the key belongs in a header of ours, that header is named in its place.
+            answer.insert_header((WWW_AUTHENTICATE, self.parameter.as_deref().unwrap_or("Bearer")));
         }
         answer.body(serde_json::to_string(members).expect("a problem is plain text and numbers"))
     }

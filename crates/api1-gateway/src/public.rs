@@ -3,7 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod cancel;
-mod cursor;
+pub(crate) mod cursor;
 pub(crate) mod destinations;
 mod envelope;
 pub(crate) mod events;
@@ -28,13 +28,13 @@ use crate::problem::{Code, Problem};
 use crate::view::JobView;
 
 /// The job id in the path.
-fn job_id(request: &HttpRequest) -> Result<JobId, Problem> {
+pub(crate) fn job_id(request: &HttpRequest) -> Result<JobId, Problem> {
     let text = request.match_info().get("id").unwrap_or_default();
     let id = Uuid::try_parse(text).map_err(|_| Problem::new(Code::BadJobId, format!("{text:?} is not a UUID")))?;
     Ok(JobId(id))
 }
 
-fn unknown_job(id: JobId) -> Problem {
+pub(crate) fn unknown_job(id: JobId) -> Problem {
     Problem::new(Code::UnknownJob, format!("job {id}"))
 }
 

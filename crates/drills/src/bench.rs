@@ -14,6 +14,7 @@ mod idle;
 mod load;
 mod memory;
 pub mod noop;
+mod pages;
 mod read;
 mod report;
 pub mod sink;
@@ -43,6 +44,8 @@ pub enum Part {
     Drain,
     /// Lists and statistics of a large store, under load
     Read,
+    /// Pages of the dashboard with a large store, and what one left open costs
+    Pages,
     /// Resident memory while many jobs come and go
     Memory,
 }
@@ -113,6 +116,9 @@ async fn measure(bench: &Bench, only: Option<Part>) -> Result<BenchReport, Bench
     }
     if wanted(Part::Read) {
         figures.extend(read::measure(bench).await?);
+    }
+    if wanted(Part::Pages) {
+        figures.extend(pages::measure(bench).await?);
     }
     if wanted(Part::Memory) {
         figures.extend(memory::measure(bench).await?);

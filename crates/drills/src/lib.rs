@@ -3,9 +3,10 @@
 //! [`trio`] starts and breaks the programs; [`client`] talks to them as anybody would; [`ledger`] is what a client knows of its own
 //! requests, and [`steady`] makes them at a pace; [`invariants`] compares what the observers saw, and is pure; [`figure`] holds what
 //! was measured beside its goal, [`chart`] draws it, [`report`] shows how a drill goes. Each drill is a file of its own: [`outage`],
-//! [`scenario`], [`overload`], [`recover`], [`bench`]; those of no loss are [`hostile`] and, as subcommands by [`proof`], [`crash`],
-//! [`powercut`], [`iofault`], [`diskfull`], [`start`] and [`clockjump`]: they post as [`mixed`] does, have [`verdict`] compare the
-//! observers, and may have a disk of their own, an [`image`]; [`simulate`] plays the rules without the programs; [`up`] starts the three for
+//! [`scenario`], [`overload`], [`recover`], [`bench`]; those of no loss are [`hostile`], [`partition`] and, as subcommands by
+//! [`proof`], [`crash`], [`powercut`], [`iofault`], [`diskfull`], [`start`] and [`clockjump`]: they post as [`mixed`] does, have
+//! [`verdict`] compare the observers, and may have a disk of their own, an [`image`]; [`simulate`] plays the rules without the
+//! programs; [`up`] starts the three for
 //! a person to play with. Tests across services are in `tests/it`.
 
 pub mod bench;
@@ -24,6 +25,7 @@ pub mod ledger;
 pub mod mixed;
 pub mod outage;
 pub mod overload;
+pub mod partition;
 mod percentile;
 pub mod powercut;
 pub mod proof;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jobs_core::process::clock;
+use jobs_core::process::secret::Secret;
 use tokio::task::JoinSet;
 
 use self::model::Outage;
@@ -94,10 +95,12 @@ impl Stage {
         Ok(Stage { gateway: trio.gateway().clone(), api2: trio.api2().clone(), trio: Some(trio) })
     }
 
-    /// On programs that already run. The drill sets that API 2's weather and clears its ledger.
-    pub fn given(gateway: &str, api2: &str) -> Self {
+    /// On programs that already run; `key`: a client's, where that gateway has keys. The drill sets that API 2's weather and
+    /// clears its ledger.
+    pub fn given(gateway: &str, api2: &str, key: Option<Secret>) -> Self {
         let http = Http::new();
-        Stage { gateway: Gateway::new(gateway, &http), api2: Api2::new(api2, api2, &http), trio: None }
+        let gateway = Gateway::new(gateway, &http).with_key(key);
+        Stage { gateway, api2: Api2::new(api2, api2, &http), trio: None }
     }
 
     /// The rows of the store, where it is ours.
@@ -133,10 +136,12 @@ impl Stage {
 /// [`DrillError`] when a program cannot be steered; what goes wrong with the jobs is in the report instead.
 pub async fn run(stage: &Stage, settings: &Settings, progress: &mut Progress) -> Result<Played, DrillError> {
     let Stage { gateway, api2, .. } = stage;
+    // First of all what may fail: a gateway that cannot be asked must not leave somebody's API 2 down and its ledger empty.
+    let waiting_before = gateway.stats().await?.waiting();
+    gateway.destination(API2).await?;
     let down = serde_json::json!({"mode": "down", "status": 503, "seed": settings.seed});
     api2.set_weather(&down).await?;
     api2.clear_ledger().await?;
-    let waiting_before = gateway.stats().await?.waiting();
 
     let (mut watch, start, began) = (Watch::new(stage, progress), clock::wall(), clock::instant());
     let (mut client, failures) = watch.during("API 2 is down", post_all(stage, settings)).await;

@@ -133,6 +133,7 @@ impl Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_timestamp_is_written_as_rfc_3339_with_milliseconds() {
@@ -162,5 +163,32 @@ mod tests {
     fn since_never_goes_below_zero() {
         assert_eq!(Timestamp::from_millis(1).since(Timestamp::from_millis(9)), Duration::ZERO);
         assert_eq!(Mono::from_millis(1).since(Mono::from_millis(9)), Duration::ZERO);
+    }
+
+    proptest! {
+        #[test]
+        fn a_moment_that_is_written_is_read_back_from_any_offset(millis in 0..=Timestamp::MAX.0, minutes in -1_439..=1_439_i32) {
+            let moment = Timestamp::from_millis(millis);
+            prop_assert_eq!(moment.to_string().parse(), Ok(moment));
+            prop_assert_eq!(serde_json::from_str::<Timestamp>(&serde_json::to_string(&moment).unwrap()).unwrap(), moment);
+            let offset = chrono::FixedOffset::east_opt(minutes * 60).unwrap();
+            let elsewhere = DateTime::from_timestamp_millis(millis).unwrap().with_timezone(&offset).to_rfc3339();
+            // Written there, its year may have left the four digits that RFC 3339 has.
+            if elsewhere.starts_with(|c: char| c.is_ascii_digit()) {
+                prop_assert_eq!(elsewhere.parse(), Ok(moment), "{}", elsewhere);
+            }
+        }
+
+        #[test]
+        fn a_damaged_date_is_refused_or_one_that_can_be_written(
+            millis in 0..=Timestamp::MAX.0, at in 0..24_usize, length in 0..6_usize, piece in "[0-9TtZz:.+ -]{0,6}|\\PC{0,3}",
+        ) {
+            let mut text = Timestamp::from_millis(millis).to_string();
+            text.replace_range(at..(at + length).min(text.len()), &piece);
+            if let Ok(read) = text.parse::<Timestamp>() {
+                prop_assert!((Timestamp::default()..=Timestamp::MAX).contains(&read), "{}", text);
+                prop_assert_eq!(read.to_string().parse(), Ok(read), "{}", text);
+            }
+        }
     }
 }

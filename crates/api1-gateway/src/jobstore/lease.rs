@@ -46,7 +46,7 @@ fn headers(lease: &Lease, destination: &Destination) -> Vec<(String, String)> {
     let configured = |name: &str| destination.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     let own = lease.request.headers.iter().filter(|(name, _)| !configured(name));
     let mut headers: Vec<(String, String)> = own.cloned().collect();
-    if let Some(content_type) = lease.request.content_type.as_ref().filter(|_| !configured("content-type")) {
+    if let Some(content_type) = &lease.request.content_type {
         headers.push(("Content-Type".to_owned(), content_type.clone()));
     }
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
@@ -57,8 +57,8 @@ fn headers(lease: &Lease, destination: &Destination) -> Vec<(String, String)> {
     headers
 }
 
-/// `base` with `path` (empty, or beginning with `/` or `?`) added to its path and its query kept. Whatever `path` is, the
-/// result begins with the path of `base`; that it has no dot segments is checked where it comes in.
+/// `base` with `path` (empty, or beginning with `/` or `?`) added to its path and both queries kept, an empty one of `path`
+/// alone, too. Whatever `path` is, the result begins with the path of `base`; that it has no dot segments is checked where it comes in.
 fn url(base: &str, path: &str) -> String {
     if path.is_empty() {
         return base.to_owned();
@@ -66,14 +66,12 @@ fn url(base: &str, path: &str) -> String {
     let (base, base_query) = base.split_once('?').map_or((base, None), |(base, query)| (base, Some(query)));
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let base = if path.is_empty() { base } else { base.trim_end_matches('/') };
-    let mut url = format!("{base}{path}");
-    let mut separator = '?';
-    for query in [base_query, query].into_iter().flatten().filter(|query| !query.is_empty()) {
-        url.push(separator);
-        url.push_str(query);
-        separator = '&';
+    match (base_query.filter(|query| !query.is_empty()), query) {
+        (None, None) => format!("{base}{path}"),
+        (None, Some(query)) => format!("{base}{path}?{query}"),
+        (Some(base_query), None | Some("")) => format!("{base}{path}?{base_query}"),
+        (Some(base_query), Some(query)) => format!("{base}{path}?{base_query}&{query}"),
     }
-    url
 }
 
 #[cfg(test)]
@@ -158,7 +156,10 @@ mod tests {
             ("http://h/b", "?x=1", "http://h/b?x=1"),
             ("http://h/b?k=v", "/c?x=1&y=%20", "http://h/b/c?k=v&x=1&y=%20"),
             ("http://h/b?k=v", "", "http://h/b?k=v"),
-            ("http://h/b", "/c?", "http://h/b/c"),
+            ("http://h/b", "/c?", "http://h/b/c?"),
+            ("http://h/b", "?", "http://h/b?"),
+            ("http://h/b?k=v", "/c?", "http://h/b/c?k=v"),
+            ("http://h/b?", "/c", "http://h/b/c"),
         ] {
             assert_eq!(url(base, path), joined, "{base} + {path}");
         }

@@ -26,6 +26,11 @@ impl Form {
         Ok(Form(pairs.into_inner()))
     }
 
+    /// All fields.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// A field without the blanks around it; `None` if it is missing or empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.raw(name).map(str::trim).filter(|value| !value.is_empty())

@@ -123,6 +123,12 @@ pub(super) fn in_state(view: &DestinationView, stats: &Stats, state: StateName) 
     stats.destinations.get(&view.name).and_then(|states| states.get(&state)).copied().unwrap_or(0)
 }
 
+/// Dead jobs that nobody has resolved.
+pub(super) fn unresolved(view: &DestinationView, stats: &Stats) -> u64 {
+    let resolved = stats.resolved.get(&view.name).copied().unwrap_or(0);
+    in_state(view, stats, StateName::Dead).saturating_sub(resolved)
+}
+
 fn row(app: &App, facts: &Facts<'_>, stats: &Stats) -> Row {
     let view = facts.view;
     let stretches = app.history.of(&view.name, |track| track.ring.stretches(Span::TenMinutes, STRETCHES, facts.now));
@@ -135,7 +141,7 @@ fn row(app: &App, facts: &Facts<'_>, stats: &Stats) -> Row {
         calls: rate(facts.recent.map_or(0.0, per_second)),
         waiting: count(facts.waiting),
         oldest_due: facts.oldest_due.map_or("–".to_owned(), span),
-        dead: count(in_state(view, stats, StateName::Dead)),
+        dead: count(unresolved(view, stats)),
         in_flight: count(view.in_flight.into()),
         calls_spark: Spark::new("calls a second", &stretches, &|sample| per_second(*sample), &rate),
         waiting_spark: Spark::new("jobs waiting", &stretches, &|sample| sample.waiting as f64, &whole),
@@ -144,7 +150,7 @@ fn row(app: &App, facts: &Facts<'_>, stats: &Stats) -> Row {
 
 fn verdict(rows: &[Row]) -> Verdict {
     let of = |tone: Tone| rows.iter().filter(move |row| row.words.tone == tone);
-    let tone = rows.iter().map(|row| row.words.tone).max().unwrap_or(Tone::Quiet);
+    let tone = rows.iter().map(|row| row.words.tone).max().unwrap_or(Tone::Good).max(Tone::Good);
     let (bad, warn) = (of(Tone::Bad).count(), of(Tone::Warn).count());
     let title = match (bad, warn) {
         (0, 0) if of(Tone::Busy).count() > 0 => "Recovering: what was held is going out.".to_owned(),
@@ -162,8 +168,8 @@ fn verdict(rows: &[Row]) -> Verdict {
 fn totals(stats: &Stats) -> Vec<Total> {
     let total = |name, value: u64, note: String, link, tone| Total { name, value: count(value), note, link, tone };
     let in_state = |state| stats.in_state(state);
-    let (pending, leased, dead) =
-        (in_state(StateName::Pending), in_state(StateName::Leased), in_state(StateName::Dead));
+    let (pending, leased) = (in_state(StateName::Pending), in_state(StateName::Leased));
+    let dead = in_state(StateName::Dead).saturating_sub(stats.resolved.values().sum());
     let delivered = in_state(StateName::Succeeded);
     let purged = match stats.purged {
         0 => "still kept".to_owned(),
@@ -175,7 +181,13 @@ fn totals(stats: &Stats) -> Vec<Total> {
         total("Waiting", pending, format!("and {} in flight", count(leased)), Some("/jobs?state=pending"), Tone::Quiet),
         match dead {
             0 => total("Dead", 0, "nothing to look after".to_owned(), None, Tone::Quiet),
-            _ => total("Dead", dead, "somebody must decide".to_owned(), Some("/jobs?state=dead"), Tone::Warn),
+            _ => total(
+                "Dead",
+                dead,
+                "somebody must decide what becomes of them".to_owned(),
+                Some("/dead-letters"),
+                Tone::Warn,
+            ),
         },
     ]
 }

@@ -15,8 +15,10 @@ use crate::problem::Code;
 pub(super) const COOKIE: &str = "holdfast_key";
 
 /// Somebody who may look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Viewer {
+    /// The principal, for the audit log.
+    pub(crate) by: String,
     /// May also do what only operators do.
     pub(crate) may_steer: bool,
     /// There is a cookie to be rid of.
@@ -27,30 +29,29 @@ impl Viewer {
     /// Whoever may read jobs may look.
     pub(super) fn of(app: &App, request: &HttpRequest) -> Result<Self, Refusal> {
         let key = presented(request);
-        app.keys.client(key.as_deref()).map_err(|problem| refused(request, problem))?;
+        let by = app.keys.client(key.as_deref()).map_err(|problem| refused(request, problem))?.to_owned();
         let may_steer = app.keys.operator(key.as_deref()).is_ok();
-        Ok(Viewer { may_steer, signed_in: cookie(request).is_some() })
+        Ok(Viewer { by, may_steer, signed_in: cookie(request).is_some() })
     }
 
     /// Only an operator.
     pub(super) fn operator(app: &App, request: &HttpRequest) -> Result<Self, Refusal> {
         let viewer = Viewer::of(app, request)?;
-        app.keys.operator(presented(request).as_deref()).map_err(|problem| refused(request, problem))?;
-        Ok(viewer)
+        let key = presented(request);
+        let by = app.keys.operator(key.as_deref()).map_err(|problem| refused(request, problem))?.to_owned();
+        Ok(Viewer { by, ..viewer })
     }
 }
 
 /// Whoever shows no key is asked for one; a key that may not do this is told so.
 fn refused(request: &HttpRequest, problem: crate::problem::Problem) -> Refusal {
-    match problem.code() {
-        Code::Unauthenticated => {
-            let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
-            // What was posted is gone after a sign-in: begin anew.
-            let next = if request.method() == Method::POST { "/" } else { here };
-            Refusal::SignIn { next: next.to_owned() }
-        }
-        _ => problem.into(),
+    if problem.code() != Code::Unauthenticated {
+        return problem.into();
     }
+    let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
+    // What was posted is gone after a sign-in: begin anew.
+    let next = if request.method() == Method::POST { "/" } else { here };
+    Refusal::SignIn { next: next.to_owned() }
 }
 
 /// The key that `request` shows.

@@ -45,6 +45,15 @@ pub(super) fn jobs(number: u64) -> String {
     format!("{} {}", count(number), if number == 1 { "job" } else { "jobs" })
 }
 
+/// `never`, `once`, `12 times`.
+pub(super) fn times(number: u64) -> String {
+    match number {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        _ => format!("{} times", count(number)),
+    }
+}
+
 /// How long, to two units at most: `45 s`, `2 min`, `3 h 5 min`, `2 d 4 h`.
 pub(super) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -127,7 +136,7 @@ mod tests {
         assert_eq!([800, 12_400, 1_500_000].map(latency), ["0.8 ms", "12 ms", "1.5 s"]);
         assert_eq!([0.01, 0.3, 12.4, 1_203.6].map(rate), ["0", "0.3", "12", "1,204"]);
         assert_eq!([12, 4_200, 3_000_000].map(bytes), ["12 bytes", "4.1 KiB", "2.9 MiB"]);
-        assert_eq!(jobs(1), "1 job");
+        assert_eq!((jobs(1), times(1), times(0)), ("1 job".to_owned(), "once".to_owned(), "never".to_owned()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const SEQ: usize = 8;
 const TAG: usize = 8;
 
 /// `below`: as [`jobs_core::store::Page::next`].
-pub(super) fn encode(filter: &Filter, below: u64) -> String {
+pub(crate) fn encode(filter: &Filter, below: u64) -> String {
     let mut raw = [0; SEQ + TAG];
     raw[..SEQ].copy_from_slice(&below.to_be_bytes());
     raw[SEQ..].copy_from_slice(&tag(filter, below));

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jobs_core::job::{DestinationName, Priority, Request};
 use jobs_core::time::Timestamp;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -63,6 +63,26 @@ pub(super) enum Envelopes {
     Many(Vec<Written>),
 }
 
+/// The fields there are; the README explains each.
+const FIELDS: [&str; 12] = [
+    "destination",
+    "payload",
+    "payload_base64",
+    "content_type",
+    "idempotency_key",
+    "delay_ms",
+    "run_at",
+    "expires_after_ms",
+    "priority",
+    "ordering_key",
+    "max_attempts",
+    "headers",
+];
+
+/// Most members kept of a JSON object: one more than an envelope or its headers may have, so that a flood is known as one.
+const MAX_MEMBERS: usize = headers::MAX_COUNT + 1;
+const _: () = assert!(FIELDS.len() < MAX_MEMBERS);
+
 /// An item, checked as far as that is possible without knowing its destination.
 #[derive(Debug)]
 pub(super) struct Envelope {
@@ -81,6 +101,10 @@ impl Envelope {
         let mut destination = None;
         let (mut payload, mut payload_base64) = (None, None);
         for (index, (name, raw)) in fields.iter().enumerate() {
+            if !FIELDS.contains(&name.as_str()) {
+                return Err(no_such_field(name));
+            }
+            // All before this one are fields there are, each once: a few.
             if fields[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(wrong(name, "given twice"));
             }
@@ -124,9 +148,13 @@ fn set_option(options: &mut Options, name: &str, raw: &RawValue, now: Timestamp)
         }
         "delay_ms" => options.start = Start::After(options::within_a_year(name, millis(name, raw)?)?),
         "run_at" => options.start = options::at(name, value(name, raw)?, now)?,
-        _ => return Err(Problem::with(Code::BadOption, name.to_owned(), "there is no such field")),
+        _ => return Err(no_such_field(name)),
     }
     Ok(())
+}
+
+fn no_such_field(name: &str) -> Problem {
+    Problem::with(Code::BadOption, name.to_owned(), "there is no such field")
 }
 
 fn wrong(name: &str, detail: impl fmt::Display) -> Problem {
@@ -158,10 +186,13 @@ fn header_pairs(name: &str, raw: &RawValue) -> Result<Vec<(String, String)>, Pro
 }
 
 fn decode(encoded: &str) -> Result<Bytes, Problem> {
-    STANDARD
-        .decode(encoded)
-        .map(Bytes::from)
-        .map_err(|error| wrong("payload_base64", format_args!("not base64: {error}")))
+    let decoded = STANDARD.decode(encoded);
+    let decoded = decoded.map_err(|error| wrong("payload_base64", format_args!("not base64: {error}")))?;
+    if decoded.is_empty() {
+        let detail = "send a payload; /forward also keeps requests without one";
+        return Err(Problem::with(Code::EmptyBody, "payload_base64", detail));
+    }
+    Ok(Bytes::from(decoded))
 }
 
 /// `known_json`: the payload was given as JSON, so it is.
@@ -175,7 +206,7 @@ fn check_payload(content: &Request, known_json: bool, max_payload: usize) -> Res
     }
 }
 
-/// A JSON object's members, in order.
+/// A JSON object's members, in order; [`MAX_MEMBERS`] of them at most.
 struct Pairs<V>(Vec<(String, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
@@ -195,9 +226,13 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
+        while pairs.len() < MAX_MEMBERS {
+            match map.next_entry()? {
+                Some(pair) => pairs.push(pair),
+                None => return Ok(Pairs(pairs)),
+            }
         }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Pairs(pairs))
     }
 }

@@ -14,6 +14,7 @@ use crate::body;
 use crate::headers;
 use crate::options::Options;
 use crate::problem::{Code, Problem};
+use crate::query::percent_decoded;
 
 const PREFIX: &str = "/forward/";
 const CLIENT_KEY: &str = "job-client-key";
@@ -24,7 +25,7 @@ pub(crate) async fn forward(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let key = request.headers().get(CLIENT_KEY).and_then(|value| value.to_str().ok());
-    let principal = app.keys.client(key)?;
+    let principal = app.keys.client(key).map_err(|problem| in_our_header(problem, key.is_some()))?;
     app.check_space()?;
     let (name, path) = target(request.uri().path());
     let catalog = app.catalog();
@@ -50,6 +51,15 @@ pub(crate) async fn forward(
     accept(&app, &scope, listed, content, options).await
 }
 
+/// Says where our key belongs: in `Authorization`, where a client puts it elsewhere, it could travel to the destination.
+fn in_our_header(problem: Problem, sent: bool) -> Problem {
+    if problem.code() != Code::Unauthenticated {
+        return problem;
+    }
+    let missing = "send a key of this gateway in it; Authorization is for the destination";
+    Problem::with(Code::Unauthenticated, "Job-Client-Key", if sent { "this key is not known here" } else { missing })
+}
+
 /// The destination's name and the rest of the path, undecoded, with its slash.
 fn target(path: &str) -> (&str, &str) {
     let rest = path.strip_prefix(PREFIX).unwrap_or_default();
@@ -60,8 +70,12 @@ fn with_query(path: &str, query: Option<&str>) -> String {
     query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
-/// Refuses dot segments, also encoded or behind a backslash, which some servers take for a slash.
+/// Refuses dot segments, also encoded or behind a backslash, which some servers take for a slash: also ours, which would send it
+/// as one.
 fn check_path(path: &str) -> Result<(), Problem> {
+    if path.contains('\\') {
+        return Err(Problem::new(Code::BadPath, "a backslash would be sent as a slash: write %5C"));
+    }
     let decoded = percent_decoded(path.as_bytes());
     let mut segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
     if segments.any(|segment| matches!(segment, b"." | b"..")) {
@@ -74,25 +88,6 @@ fn check_path(path: &str) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match (byte, hex(text.get(at + 1)), hex(text.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.extend(u8::try_from(high * 16 + low));
-                at += 3;
-            }
-            _ => {
-                decoded.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]
@@ -116,12 +111,23 @@ mod tests {
         {
             assert!(check_path(climbing).is_err(), "{climbing}");
         }
-        for fine in ["", "/", "/a.b/..c/...", "/%20", "/%", "/%zz", "//a", "/v1/charges"] {
+        assert!(check_path("/a\\b").is_err(), "it would be another path");
+        for fine in ["", "/", "/a.b/..c/...", "/%20", "/%", "/%zz", "//a", "/v1/charges", "/a%5Cb"] {
             assert!(check_path(fine).is_ok(), "{fine}");
         }
     }
 
     proptest! {
+        /// The characters are all that the HTTP parser lets through.
+        #[test]
+        fn a_path_that_is_taken_means_the_same_once_it_is_a_url(path in "/[!\"$-;=@-_a-~]{0,20}", query in "(\\?[!$-;=?-~]{0,12})?") {
+            if check_path(&path).is_ok() {
+                let sent = url::Url::parse(&format!("http://host/base{path}{query}")).unwrap();
+                let sent = sent.as_str().strip_prefix("http://host/base").unwrap();
+                prop_assert_eq!(percent_decoded(sent.as_bytes()), percent_decoded(format!("{path}{query}").as_bytes()));
+            }
+        }
+
         #[test]
         fn no_path_makes_the_check_panic(path in "[/.%\\\\2efF5cC a-c]{0,30}") {
             let climbs = percent_decoded(path.as_bytes()).split(|byte| matches!(byte, b'/' | b'\\')).any(|part| part == b"..");

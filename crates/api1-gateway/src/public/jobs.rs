@@ -151,7 +151,7 @@ impl Reader<'_> {
         };
         options.traceparent.clone_from(&self.of_all.traceparent);
         check_callback(self.app, &options, "callback")?;
-        Ok(new_job(self.app, self.scope, listed, content, options))
+        new_job(self.app, self.scope, listed, content, options, "expires_after_ms")
     }
 }
 

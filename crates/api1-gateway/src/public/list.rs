@@ -73,10 +73,10 @@ struct List<'a> {
 }
 
 /// What was asked for.
-struct Asked {
-    filter: Filter,
-    limit: u32,
-    below: Option<u64>,
+pub(crate) struct Asked {
+    pub(crate) filter: Filter,
+    pub(crate) limit: u32,
+    pub(crate) below: Option<u64>,
 }
 
 /// Lists jobs, latest accepted first
@@ -97,7 +97,8 @@ pub(crate) async fn list(app: web::Data<App>, request: HttpRequest) -> Result<Ht
     Ok(answer.json(List { jobs, next_cursor: next.as_deref() }))
 }
 
-fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
+/// The query of a list, as callers and pages write it.
+pub(crate) fn read(pairs: Vec<(String, String)>) -> Result<Asked, Problem> {
     let mut filter = Filter::default();
     let (mut limit, mut cursor) = (DEFAULT_LIMIT, None);
     for (name, value) in pairs {

@@ -16,7 +16,7 @@ use super::wait::until_ended;
 use crate::app::{App, Listed};
 use crate::auth::bearer;
 use crate::body;
-use crate::options::{OptionHeaders, Options};
+use crate::options::{self, OptionHeaders, Options};
 use crate::problem::{Code, Problem};
 use crate::view::JobView;
 
@@ -106,7 +106,7 @@ pub(super) async fn accept(
 ) -> Result<HttpResponse, Problem> {
     let wait = options.wait;
     check_callback(app, &options, "Job-Callback")?;
-    let job = new_job(app, scope, listed, content, options);
+    let job = new_job(app, scope, listed, content, options, "Job-Expires-After")?;
     let traceparent = job.traceparent.clone();
     let answer = app.enqueue_one(job).await?;
     let (id, state, replayed) = outcome(Some(answer), "Idempotency-Key")?;
@@ -120,8 +120,19 @@ pub(super) async fn accept(
     Ok(answer)
 }
 
-/// A job of `content`, with an id of its own. `scope`: whose idempotency keys these are.
-pub(super) fn new_job(app: &App, scope: &str, listed: &Listed, content: Request, options: Options) -> NewJob {
+/// A job of `content`, with an id of its own. `scope`: whose idempotency keys these are. `expiry`: where its expiry is said.
+pub(super) fn new_job(
+    app: &App,
+    scope: &str,
+    listed: &Listed,
+    content: Request,
+    options: Options,
+    expiry: &'static str,
+) -> Result<NewJob, Problem> {
+    let now = app.clock.now().wall;
+    let run_at = options.start.run_at(now);
+    let expires_after = options.expires_after.or(listed.settings.policy.expires_after);
+    options::check_runs_before_expiry(expiry, run_at, expires_after, now)?;
     let destination = listed.settings.name.clone();
     let idempotency = options.idempotency_key.map(|key| IdempotencyKey {
         scope: scope.to_owned(),
@@ -129,20 +140,20 @@ pub(super) fn new_job(app: &App, scope: &str, listed: &Listed, content: Request,
         fingerprint: fingerprint(destination.as_str(), &content),
     });
     let still_trying_after = app.limits.still_trying_after;
-    NewJob {
+    Ok(NewJob {
         id: JobId(clock::new_job_uuid()),
         destination,
         request: content,
         idempotency,
-        run_at: options.start.run_at(app.clock.now().wall),
-        expires_after: options.expires_after.or(listed.settings.policy.expires_after),
+        run_at,
+        expires_after,
         priority: options.priority.unwrap_or_default(),
         ordering_key: options.ordering_key,
         max_attempts: options.max_attempts,
         traceparent: options.traceparent,
         redriven_from: None,
         callback: options.callback.map(|destination| Callback { destination, still_trying_after }),
-    }
+    })
 }
 
 /// Refuses a callback to a destination that there is not. `parameter`: where it was asked for.

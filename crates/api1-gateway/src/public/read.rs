@@ -47,7 +47,10 @@ pub(crate) async fn job(app: web::Data<App>, request: HttpRequest) -> Result<Htt
     responses((status = 200, content_type = "*/*", description = "The payload, under its own content type"), (status = 400), (status = 404)))]
 pub(crate) async fn payload(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let id = job_id(&request)?;
+    payload_of(&app, job_id(&request)?).await
+}
+
+pub(crate) async fn payload_of(app: &App, id: JobId) -> Result<HttpResponse, Problem> {
     let stored = app.store.request(id).await?.ok_or_else(|| unknown_job(id))?;
     Ok(foreign(HttpResponse::Ok(), stored.content_type.as_deref()).body(stored.body))
 }
@@ -60,7 +63,10 @@ pub(crate) async fn payload(app: web::Data<App>, request: HttpRequest) -> Result
     responses((status = 200, content_type = "*/*", description = "The body, under its own content type"), (status = 400), (status = 404)))]
 pub(crate) async fn response(app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     app.keys.client(bearer(&request))?;
-    let id = job_id(&request)?;
+    response_of(&app, job_id(&request)?).await
+}
+
+pub(crate) async fn response_of(app: &App, id: JobId) -> Result<HttpResponse, Problem> {
     let Some((status, response)) = app.store.response(id).await? else {
         let known = app.store.job(id).await?.is_some();
         let none = || Problem::new(Code::NoResponse, "it was not answered yet, or without a body");

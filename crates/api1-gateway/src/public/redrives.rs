@@ -29,27 +29,27 @@ const DEFAULT_LIMIT: u32 = 100;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = MassRedriveRequest, example = json!({"mode": "run", "filter": {"destination": "api2", "dead_reason": "exhausted"}, "canary": 10, "per_second": 50}))]
-struct Asked {
+pub(crate) struct Asked {
     /// Which jobs; `state` is dead or cancelled, dead unless given.
     #[serde(default)]
-    filter: Filter,
+    pub(crate) filter: Filter,
     /// A preview only counts.
-    mode: Mode,
+    pub(crate) mode: Mode,
     /// So many go first; 0: none.
     #[serde(default)]
     #[schema(maximum = 10000)]
-    canary: u32,
+    pub(crate) canary: u32,
     /// `null`: as fast as the store takes them.
     #[serde(default)]
     #[schema(exclusive_minimum = 0.0, maximum = 100000.0)]
-    per_second: Option<f64>,
+    pub(crate) per_second: Option<f64>,
     /// It stops where a larger share of the outcomes is failures.
     #[serde(default = "usual_ratio")]
     #[schema(minimum = 0.0, maximum = 1.0)]
-    stop_on_failure_ratio: f64,
+    pub(crate) stop_on_failure_ratio: f64,
     /// The destination is to receive other `Idempotency-Key`s.
     #[serde(default)]
-    new_key: bool,
+    pub(crate) new_key: bool,
 }
 
 fn usual_ratio() -> f64 {
@@ -210,7 +210,7 @@ fn unknown(id: &str) -> Problem {
 
 /// What was asked for, within bounds. A job that was resolved by hand is only redriven alone: whoever settled it otherwise would
 /// not expect it to be done again with others.
-fn plan(asked: Asked) -> Result<Plan, Problem> {
+pub(crate) fn plan(asked: Asked) -> Result<Plan, Problem> {
     let bad = |name: &'static str, detail: String| Err(Problem::with(Code::BadMessage, name, detail));
     let Asked { mut filter, mode, canary, per_second, stop_on_failure_ratio, new_key } = asked;
     filter.state = filter.state.or(Some(StateName::Dead));

@@ -96,7 +96,7 @@ impl SqliteStore {
         let meter = Arc::new(Meter::default());
         meter.watch(&mut conn)?;
         schema::migrate(&conn, now.wall)?;
-        let start = known::take_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
+        let start = known::take_durable_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
         checkpoint::truncate(&conn, &meter)?;
         open::sync_folder(&path)?;
         let known = Known::load(&conn, start, now.mono)?;

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Gateway, answer, header, id, problem, setup};
+use crate::support::{Gateway, answer, header, id, problem, problem_of, setup};
 
 fn secrets(keys: &[&str]) -> Vec<Secret> {
     keys.iter().map(|key| Secret::new((*key).to_owned())).collect()
@@ -38,11 +38,15 @@ async fn each_role_may_do_its_part() {
         "/api1/jobs",
         "/api1/stats",
         "/api1/destinations",
+        "/api1/destinations/api2",
         &format!("/api1/jobs/{job}"),
         &format!("/api1/jobs/{job}/payload"),
     ] {
         assert_eq!(statuses(|| gateway.get(path)).await, [401, 401, 200, 403, 200], "{path}");
     }
+    // There is no answer yet: who may ask is told so.
+    let response = format!("/api1/jobs/{job}/response");
+    assert_eq!(statuses(|| gateway.get(&response)).await, [401, 401, 404, 403, 404]);
     assert_eq!(statuses(|| gateway.post(&format!("/api1/jobs/{job}/redrive"))).await, [401, 401, 403, 403, 200]);
     for verb in ["pause", "resume"] {
         let path = format!("/api1/destinations/api2/{verb}");
@@ -73,7 +77,16 @@ async fn a_refusal_says_which_scheme_and_is_a_problem() {
 async fn a_forwarding_client_shows_its_key_in_a_header_of_ours() {
     let gateway = guarded().await;
     let forward = || gateway.request(Method::PUT, "/forward/other/x").body("x");
-    problem(forward().bearer_auth("client-1"), 401, "unauthenticated").await;
+    for (request, said) in [
+        (forward().bearer_auth("client-1"), "Job-Client-Key: send a key of this gateway in it"),
+        (forward().header("job-client-key", "nonsense"), "Job-Client-Key: this key is not known here"),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(header(&response, "www-authenticate"), "Job-Client-Key", "never Bearer: that is the destination's");
+        let refused = problem_of(response, 401, "unauthenticated").await;
+        assert_eq!(refused["parameter"], "Job-Client-Key");
+        assert!(refused["detail"].as_str().unwrap().starts_with(said), "{refused}");
+    }
     problem(forward().header("job-client-key", "worker-1"), 403, "forbidden").await;
     answer(forward().header("job-client-key", "client-1").bearer_auth("theirs"), 202).await;
 }

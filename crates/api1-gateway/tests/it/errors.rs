@@ -13,7 +13,6 @@ use crate::support::{Gateway, answer, header, problem, problem_of, setup};
 async fn a_wrong_address_or_method_is_a_problem() {
     let gateway = Gateway::start().await;
     for path in [
-        "/",
         "/api1",
         "/api1/process/",
         "/api1/jobs/",
@@ -85,6 +84,27 @@ async fn a_slow_body_is_given_up_after_its_deadline() {
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["code"], "body_timeout");
     }
     assert_eq!(answer(gateway.get("/api1/stats"), 200).await["accepted"], 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_whole_is_refused_in_our_own_words() {
+    let gateway = Gateway::start().await;
+    let head = "POST /api1/process HTTP/1.1\r\nHost: x\r\n";
+    for (rest, ends) in [
+        ("Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n", false),
+        ("Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", true),
+        ("Content-Length: 5\r\n\r\nab", true),
+    ] {
+        let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+        socket.write_all(format!("{head}{rest}").as_bytes()).await.unwrap();
+        if ends {
+            socket.shutdown().await.unwrap();
+        }
+        let (status, _, body) = read_answer(&mut socket).await;
+        let problem: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body:?} to {rest:?}"));
+        assert_eq!((status, problem["code"].as_str()), (400, Some("incomplete_body")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().starts_with("send as much as"), "{problem}");
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ async fn the_base_alone_and_its_slash_are_kept_apart() {
         ("/forward/other", "http://127.0.0.1:1/base"),
         ("/forward/other/", "http://127.0.0.1:1/base/"),
         ("/forward/other?q=1", "http://127.0.0.1:1/base?q=1"),
+        ("/forward/other/q?", "http://127.0.0.1:1/base/q?"),
     ] {
         answer(gateway.get(path), 202).await;
         assert_eq!(leased(&gateway).await["request"]["url"], url);
@@ -117,6 +118,7 @@ async fn what_would_leave_the_base_or_cannot_be_sent_is_refused() {
         "/forward/other/a%2f..%2fb",
         "/forward/other/a/%2E",
         "/forward/other/..%5cx",
+        "/forward/other/a\\b",
     ] {
         // By hand: every client library mends such a path before it sends it.
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");

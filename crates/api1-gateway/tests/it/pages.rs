@@ -1,5 +1,12 @@
 //! The dashboard without a browser: what is in each page, what its forms do, and what is refused.
 
+mod access;
+mod all_jobs;
+mod dead_letters;
+mod destination;
+mod events;
+mod job;
+mod jobs;
 mod overview;
 
 use reqwest::{RequestBuilder, Response};
@@ -37,4 +44,18 @@ pub(crate) fn submit(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> 
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let request = gateway.post(path).header("origin", format!("http://{}", gateway.address));
     request.header("content-type", "application/x-www-form-urlencoded").body(body)
+}
+
+/// Where a form's answer leads: 303 to there.
+pub(crate) async fn leads_to(request: RequestBuilder) -> String {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 303, "{}", response.text().await.unwrap());
+    header(&response, "location")
+}
+
+/// The HTML of a refusal with this status.
+pub(crate) async fn refusal(request: RequestBuilder, status: u16) -> String {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), status);
+    secure_html(response).await
 }

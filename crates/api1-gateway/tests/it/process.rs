@@ -1,9 +1,12 @@
 //! `POST /api1/process`: what is accepted, what is answered, and every option.
 
+use std::time::Duration;
+
+use jobs_core::process::clock;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Gateway, Worker, answer, header, id, json_of, problem, problem_of};
+use crate::support::{Gateway, Worker, adjust, answer, header, id, json_of, problem, problem_of};
 
 #[tokio::test]
 async fn a_request_is_accepted_with_the_words_of_the_original_design() {
@@ -131,6 +134,31 @@ async fn options_reach_the_job() {
     assert!((3_599_000..=3_600_000).contains(&(run - created)), "{job}");
     assert_eq!(expires - created, 7_200_000);
     assert!(Worker::new(&gateway).claim(1, 0).await.is_empty(), "not before its time");
+}
+
+#[tokio::test]
+async fn a_job_that_would_expire_before_it_may_run_is_refused() {
+    let mut setup = crate::support::setup();
+    adjust(&mut setup, "other", |it| it.policy.expires_after = Some(Duration::from_secs(60)));
+    let gateway = Gateway::with(setup).await;
+    let delayed = |path: &str, delay: &'static str| gateway.post(path).header("job-delay", delay).body("x");
+    for request in [
+        delayed("/api1/process", "2s").header("job-expires-after", "1s"),
+        delayed("/api1/process", "2s").header("job-expires-after", "2s"),
+        delayed("/forward/other", "2m"),
+    ] {
+        assert_eq!(problem(request, 400, "bad_option").await["parameter"], "Job-Expires-After");
+    }
+    let item = |run_at: &str| {
+        gateway.post("/api1/jobs").json(&json!({"payload": 1, "run_at": run_at, "expires_after_ms": 60_000}))
+    };
+    let in_an_hour = clock::wall().plus(Duration::from_secs(3_600)).to_string();
+    let refused = problem(item(&in_an_hour), 400, "bad_batch").await;
+    assert_eq!(refused["results"][0]["error"]["parameter"], "expires_after_ms");
+    assert_eq!(answer(gateway.get("/api1/stats"), 200).await["accepted"], 0);
+    answer(item("2001-01-01T00:00:00Z"), 202).await;
+    answer(delayed("/api1/process", "2s").header("job-expires-after", "3s"), 202).await;
+    answer(delayed("/forward/other", "2m").header("job-expires-after", "1h"), 202).await;
 }
 
 #[tokio::test]

@@ -104,6 +104,28 @@ async fn destinations_are_shown_with_their_jobs() {
 }
 
 #[tokio::test]
+async fn held_jobs_keep_their_place() {
+    let gateway = Gateway::start().await;
+    let post = async |priority: &str| id(&answer(gateway.process("{}").header("job-priority", priority), 202).await);
+    let mut wanted = vec![post("5").await];
+    answer(gateway.post("/api1/destinations/api2/pause"), 200).await;
+    for _ in 0..3 {
+        wanted.push(post("5").await);
+    }
+    wanted.insert(0, post("9").await);
+    let worker = Worker::new(&gateway);
+    assert!(worker.claim(10, 0).await.is_empty());
+    answer(gateway.post("/api1/destinations/api2/resume"), 200).await;
+    wanted.push(post("5").await);
+    // One at a time, since a claim says nothing of an order within its answer.
+    for id in wanted {
+        let lease = worker.claim(1, 10_000).await.remove(0);
+        assert_eq!(lease["job_id"], id.as_str());
+        worker.report(&lease, "ok").await;
+    }
+}
+
+#[tokio::test]
 async fn a_paused_destination_holds_its_jobs_and_nobody_elses() {
     let gateway = Gateway::start().await;
     let paused = answer(gateway.post("/api1/destinations/api2/pause"), 200).await;

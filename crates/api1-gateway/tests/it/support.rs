@@ -13,6 +13,7 @@ use jobs_core::memory::MemoryStore;
 use jobs_core::process::clock::{self, Clock};
 use jobs_core::process::shutdown::Shutdown;
 use jobs_core::store::JobStore;
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -49,7 +50,7 @@ pub(crate) fn adjust(setup: &mut Setup, name: &str, change: impl FnOnce(&mut Des
 
 pub(crate) fn client() -> Client {
     // No certificates: a machine without any must do, since everything here is loopback.
-    Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+    Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none()).build().unwrap()
 }
 
 impl Gateway {

@@ -15,10 +15,10 @@ use crate::figure::{Figure, Goal};
 const GOAL_MS: f64 = 20.0;
 
 /// Jobs per second that come and are delivered meanwhile: a good part of what two cores do, and room to read.
-const LOAD: usize = 2_000;
+pub(super) const LOAD: usize = 2_000;
 
 /// How often some of them are let go: small enough that they do not arrive in bursts.
-const STEP: Duration = Duration::from_millis(5);
+pub(super) const STEP: Duration = Duration::from_millis(5);
 
 /// Jobs of one call while the store is filled.
 const BATCH: usize = 1_000;
@@ -45,10 +45,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     let gateway: SocketAddr = trio.gateway().address().parse().expect("the gateway's address was read as one");
     let failed = || BenchError::io("ask the gateway");
     let mut connection = Connection::open(gateway).await.map_err(failed())?;
-    let stored = load::request("POST", gateway, "/api1/jobs", &load::batch(&load::payload(), LATER, BATCH));
-    for _ in 0..jobs / BATCH {
-        connection.exchange(&stored).await.map_err(BenchError::io("fill the store"))?;
-    }
+    fill(&mut connection, gateway, jobs).await?;
     let post = load::request("POST", gateway, "/api1/process", &load::payload());
     let permits = Arc::new(Semaphore::new(0));
     let loading = load::as_permitted(gateway, &post, &permits);
@@ -76,8 +73,17 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     Ok(figures.collect())
 }
 
+/// Stores `jobs` that are for later.
+pub(super) async fn fill(connection: &mut Connection, gateway: SocketAddr, jobs: usize) -> Result<(), BenchError> {
+    let stored = load::request("POST", gateway, "/api1/jobs", &load::batch(&load::payload(), LATER, BATCH));
+    for _ in 0..jobs / BATCH {
+        connection.exchange(&stored).await.map_err(BenchError::io("fill the store"))?;
+    }
+    Ok(())
+}
+
 /// Lets the load go on at its rate, for as long as it is polled.
-async fn let_go(permits: &Semaphore) -> std::convert::Infallible {
+pub(super) async fn let_go(permits: &Semaphore) -> std::convert::Infallible {
     let mut ticks = tokio::time::interval(STEP);
     loop {
         ticks.tick().await;

@@ -16,13 +16,22 @@ impl Cpu {
     }
 
     fn read() -> Option<Self> {
-        let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+        Self::read_of("self")
+    }
+
+    fn read_of(process: &str) -> Option<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
         // The program's name, in brackets, may itself have spaces and brackets. utime and stime are the 14th and 15th field.
         let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut ticks = || fields.next()?.parse::<u64>().ok();
         let ticks = ticks()? + ticks()?;
         Some(Cpu(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)))
     }
+}
+
+/// Processor time so far of the process `id`; zero where the system does not tell.
+pub(super) fn cpu_of(id: u32) -> Duration {
+    Cpu::read_of(&id.to_string()).unwrap_or_default().0
 }
 
 /// Processors of this machine.

@@ -13,6 +13,7 @@ use drills::bench::{self, direct, noop, sink};
 use drills::hostile;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
+use drills::partition;
 use drills::proof::{Proof, tell};
 use drills::recover;
 use drills::report::Progress;
@@ -22,6 +23,7 @@ use drills::trio::build::{Output, Programs};
 use drills::trio::leash;
 use drills::up;
 use jobs_core::process::duration;
+use jobs_core::process::secret::Secret;
 use jobs_core::process::shutdown::Shutdown;
 use serde::Serialize;
 
@@ -55,6 +57,8 @@ enum Command {
     Proof(Proof),
     /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
     Hostile(HostileFlags),
+    /// Cut worker, gateway and destination from each other, or let them stand still, in networks of its own: needs root
+    Partition(PartitionFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -105,6 +109,9 @@ struct OutageFlags {
     /// Use this running api2-flaky, the gateway's destination api2; its weather is set and its ledger cleared
     #[arg(long, value_name = "URL", requires = "gateway")]
     api2: Option<String>,
+    /// A client's key, where that gateway has keys; better as a variable, since flags can be read by others
+    #[arg(long, value_name = "KEY", env = "DRILL_CLIENT_KEY", hide_env_values = true)]
+    client_key: Option<String>,
     /// Chooses the payloads
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -181,6 +188,19 @@ struct HostileFlags {
 }
 
 #[derive(Debug, Args)]
+struct PartitionFlags {
+    /// Longer and more often, with less patience
+    #[arg(long)]
+    long: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+    /// This process is in a network of its own already
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+#[derive(Debug, Args)]
 struct BenchFlags {
     /// Fewer and shorter rounds: a minute or two instead of a quarter of an hour
     #[arg(long)]
@@ -226,6 +246,7 @@ fn main() -> ExitCode {
         Command::Recover(flags) => play_recoveries(&flags),
         Command::Proof(proof) => proof.play(),
         Command::Hostile(flags) => play_hostile(&flags),
+        Command::Partition(flags) => play_partitions(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -252,7 +273,7 @@ async fn start_up() -> anyhow::Result<ExitCode> {
 async fn play_outage(flags: &OutageFlags) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::new();
     let mut stage = match (&flags.gateway, &flags.api2) {
-        (Some(gateway), Some(api2)) => Stage::given(gateway, api2),
+        (Some(gateway), Some(api2)) => Stage::given(gateway, api2, flags.client_key.clone().map(Secret::new)),
         _ => {
             let programs = Programs::build(Output::Shown)?;
             progress.say("starting gateway, worker and API 2 on free ports");
@@ -348,5 +369,28 @@ async fn play_hostile(flags: &HostileFlags) -> anyhow::Result<ExitCode> {
     let programs = Programs::build(Output::Shown)?;
     let size = if flags.long { hostile::Size::LONG } else { hostile::Size::QUICK };
     let report = hostile::run(&programs, size, flags.seed, &mut Progress::new()).await?;
+    tell(&report, report.passed, flags.json)
+}
+
+/// The exit code of a drill that this machine cannot play.
+const UNABLE: u8 = 2;
+
+fn play_partitions(flags: &PartitionFlags) -> anyhow::Result<ExitCode> {
+    if flags.inside {
+        return play_partitions_inside(flags);
+    }
+    if let Err(unable) = partition::check() {
+        eprintln!("{unable}");
+        return Ok(ExitCode::from(UNABLE));
+    }
+    Programs::build(Output::Shown)?;
+    Err(partition::start_again("--inside")).context("cannot start again in a network of its own")
+}
+
+#[tokio::main]
+async fn play_partitions_inside(flags: &PartitionFlags) -> anyhow::Result<ExitCode> {
+    let programs = Programs::build(Output::Shown)?;
+    let size = if flags.long { partition::Size::LONG } else { partition::Size::QUICK };
+    let report = partition::run(&programs, size, &mut Progress::new()).await?;
     tell(&report, report.passed, flags.json)
 }

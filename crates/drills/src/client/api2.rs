@@ -78,6 +78,9 @@ pub struct RequestView {
     pub time: Timestamp,
     pub attempt: Option<u64>,
     pub epoch: Option<u64>,
+    pub method: String,
+    /// Path and query.
+    pub target: String,
     pub status: Option<u16>,
 }
 

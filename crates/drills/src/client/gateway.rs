@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use jobs_core::job::JobId;
+use jobs_core::process::secret::Secret;
 use jobs_core::time::Timestamp;
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 
 use super::{Answer, CallError, Http};
@@ -13,6 +14,7 @@ use super::{Answer, CallError, Http};
 #[derive(Debug, Clone)]
 pub struct Gateway {
     url: String,
+    key: Option<Secret>,
     http: Http,
 }
 
@@ -105,7 +107,12 @@ pub struct Accepted {
 impl Gateway {
     /// `url`: scheme, host and port.
     pub fn new(url: &str, http: &Http) -> Self {
-        Gateway { url: url.trim_end_matches('/').to_owned(), http: http.clone() }
+        Gateway { url: url.trim_end_matches('/').to_owned(), key: None, http: http.clone() }
+    }
+
+    /// The same, called with a client's key.
+    pub fn with_key(self, key: Option<Secret>) -> Self {
+        Gateway { key, ..self }
     }
 
     pub fn url(&self) -> &str {
@@ -122,7 +129,7 @@ impl Gateway {
     /// # Errors
     /// [`CallError::Transport`] when there is no answer: whether the job was stored is then unknown.
     pub async fn process(&self, destination: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer, CallError> {
-        let request = self.http.request(Method::POST, format!("{}/api1/process/{destination}", self.url));
+        let request = self.request(Method::POST, &format!("/api1/process/{destination}"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         Answer::to(request.header("content-type", "application/json").body(body.to_owned())).await
     }
@@ -145,13 +152,13 @@ impl Gateway {
     /// # Errors
     /// [`CallError`]
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, CallError> {
-        Answer::to(self.http.request(Method::GET, format!("{}/api1/jobs/{id}", self.url))).await?.found()
+        Answer::to(self.request(Method::GET, &format!("/api1/jobs/{id}"))).await?.found()
     }
 
     /// # Errors
     /// [`CallError`]
     pub async fn stats(&self) -> Result<StatsView, CallError> {
-        Answer::to(self.http.request(Method::GET, format!("{}/api1/stats", self.url))).await?.json()
+        Answer::to(self.request(Method::GET, "/api1/stats")).await?.json()
     }
 
     /// A destination, with its gate.
@@ -159,8 +166,7 @@ impl Gateway {
     /// # Errors
     /// [`CallError`]
     pub async fn destination(&self, name: &str) -> Result<DestinationView, CallError> {
-        let url = format!("{}/api1/destinations/{name}", self.url);
-        Answer::to(self.http.request(Method::GET, url)).await?.json()
+        Answer::to(self.request(Method::GET, &format!("/api1/destinations/{name}"))).await?.json()
     }
 
     /// Any other call, for whoever needs its answer as it is.
@@ -168,6 +174,14 @@ impl Gateway {
     /// # Errors
     /// [`CallError::Transport`]
     pub async fn call(&self, method: Method, path: &str) -> Result<Answer, CallError> {
-        Answer::to(self.http.request(method, format!("{}{path}", self.url))).await
+        Answer::to(self.request(method, path)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.key {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
     }
 }

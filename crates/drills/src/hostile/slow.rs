@@ -161,20 +161,19 @@ async fn hoarder(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Waits until the other side has given the connection up, without reading from it.
+/// Waits until the other side has given the connection up, without reading from it: what it wrote before stands between us and
+/// its farewell.
 async fn gone(stream: &TcpStream) {
     loop {
-        // A reset is an error of the socket; an orderly end shows behind what was never read, so it is asked of the system.
-        let is_reset = !matches!(stream.take_error(), Ok(None));
-        if is_reset || !is_established(stream) {
+        if !is_held(stream) {
             return;
         }
         tokio::time::sleep(DRIP).await;
     }
 }
 
-/// Whether the system still has the connection as one with two ends, from Linux's `/proc`.
-fn is_established(stream: &TcpStream) -> bool {
+/// Whether the other end of the connection is a program's still, by the system's table in Linux's `/proc`.
+fn is_held(stream: &TcpStream) -> bool {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let port = |address: io::Result<SocketAddr>| address.map(|address| format!(":{:04X}", address.port()));
@@ -182,6 +181,6 @@ fn is_established(stream: &TcpStream) -> bool {
     table.lines().any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         matches!(fields.as_slice(), [_, from, to, state, ..]
-            if from.ends_with(&local) && to.ends_with(&remote) && *state == ESTABLISHED)
+            if from.ends_with(&remote) && to.ends_with(&local) && *state == ESTABLISHED)
     })
 }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -60,11 +60,45 @@ impl Process {
         folder: &Path,
         variables: &[(String, String)],
     ) -> Result<Self, TrioError> {
+        Self::spawn(leash::command(&programs.drill(), &programs.path(package)), name, arguments, folder, variables)
+    }
+
+    /// As [`Process::start`], by the name of its package, in the network namespace that the file `network` stands for.
+    ///
+    /// # Errors
+    /// [`TrioError::Io`]
+    pub fn start_within(
+        programs: &Programs,
+        network: &Path,
+        package: &str,
+        arguments: &[String],
+        folder: &Path,
+    ) -> Result<Self, TrioError> {
+        let mut command = leash::command(&programs.drill(), Path::new("nsenter"));
+        command.arg(format!("--net={}", network.display())).arg(programs.path(package));
+        Self::spawn(command, package, arguments, folder, &[])
+    }
+
+    /// A process that does nothing, in a network namespace of its own, which is there for as long as the process is.
+    ///
+    /// # Errors
+    /// [`TrioError::Io`]
+    pub fn hold_network(programs: &Programs, name: &str, folder: &Path) -> Result<Self, TrioError> {
+        let arguments = ["--net", "sleep", "infinity"].map(str::to_owned);
+        Self::spawn(leash::command(&programs.drill(), Path::new("unshare")), name, &arguments, folder, &[])
+    }
+
+    fn spawn(
+        mut command: Command,
+        name: &str,
+        arguments: &[String],
+        folder: &Path,
+        variables: &[(String, String)],
+    ) -> Result<Self, TrioError> {
         let path = folder.join(format!("{name}.log"));
         let log = OpenOptions::new().create(true).append(true).open(&path);
         let log = log.map_err(|source| TrioError::io("open a log file", source))?;
         let log_from = log.metadata().map_err(|source| TrioError::io("read a log file", source))?.len();
-        let mut command = leash::command(&programs.drill(), &programs.path(package));
         for (variable, _) in std::env::vars_os() {
             if FOREIGN_VARIABLES.iter().any(|ours| variable.to_string_lossy().starts_with(ours)) {
                 command.env_remove(variable);

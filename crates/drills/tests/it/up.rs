@@ -14,14 +14,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{PATIENCE, command, job_becomes, post};
 
 /// A running `drill up`, killed when dropped.
-struct Up {
+pub(crate) struct Up {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Up {
     /// In a folder of its own, on free ports where `settings` do not say otherwise.
-    fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = command("drill");
         for variable in ["API1_LISTEN", "WORKER_LISTEN", "API2_LISTEN", "API2_CONTROL"] {
             command.env(variable, "127.0.0.1:0");
@@ -33,7 +33,7 @@ impl Up {
     }
 
     /// The URL after `name` in the greeting.
-    fn url_of(&mut self, name: &str) -> String {
+    pub(crate) fn url_of(&mut self, name: &str) -> String {
         let mut line = String::new();
         loop {
             line.clear();

@@ -69,6 +69,21 @@ async fn a_payload_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn path_and_query_are_sent_as_they_are_leased_but_for_four_characters() {
+    let destination = Destination::always(Reaction::Answer(answer(200, ""))).await;
+    let gateway = Gateway::start().await;
+    let _worker = Worker::start(&gateway);
+    let as_it_is =
+        ["/a%2Fb//c/;d=(1)'!*,$&+:@^|[]%zz%5C", "/q?", "/?", "/?a=%20&a&&b=/?:@!$()*,;[]{}|\\^`%", "/.a/b../"];
+    let encoded = [(r#"/{"a"}"#, "/%7B%22a%22%7D"), ("/a?b='c'", "/a?b=%27c%27")];
+    let wanted = as_it_is.iter().map(|target| (*target, *target)).chain(encoded);
+    for (job, (leased, sent)) in (1..).zip(wanted) {
+        gateway.attempt(lease(job, &destination.url(leased))).await;
+        assert_eq!(destination.requests().last().map(|request| request.path.clone()).as_deref(), Some(sent));
+    }
+}
+
+#[tokio::test]
 async fn an_empty_payload_has_a_length_only_where_the_method_wants_one() {
     let destination = Destination::always(Reaction::Answer(answer(200, ""))).await;
     let gateway = Gateway::start().await;

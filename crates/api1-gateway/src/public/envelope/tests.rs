@@ -37,12 +37,49 @@ fn a_payload_is_json_unless_it_is_given_as_bytes() {
 }
 
 #[test]
+fn the_fields_are_those_of_the_readme_and_each_may_be_null() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let (_, table) = readme.split_once("| field | meaning |\n|---|---|\n").expect("a table of the envelope's fields");
+    let first_cells =
+        table.lines().take_while(|line| line.starts_with('|')).map(|line| line.split('|').nth(1).unwrap());
+    let mut explained: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut fields = FIELDS.to_vec();
+    explained.sort_unstable();
+    fields.sort_unstable();
+    assert_eq!(explained, fields);
+    for field in FIELDS.iter().filter(|field| **field != "payload") {
+        assert!(read(&format!(r#"{{"payload":1,"{field}":null}}"#)).is_ok(), "{field}");
+        // What is wrong with this is never that there is no such field.
+        let problem = read(&format!(r#"{{"payload":1,"{field}":[[]]}}"#)).expect_err(field);
+        assert!(!problem.to_string().contains("no such field"), "{problem}");
+    }
+}
+
+#[test]
+fn of_a_flood_of_fields_the_first_unknown_one_is_named_and_the_rest_not_kept() {
+    let flood = |value: &str| (0..100_000).map(|n| format!("\"f{n}\":{value},")).collect::<String>();
+    let text = format!(r#"{{"priority":1,{}"payload":1}}"#, flood("null"));
+    let Pairs::<&RawValue>(kept) = serde_json::from_str(&text).unwrap();
+    assert_eq!(kept.len(), MAX_MEMBERS);
+    let problem = read(&text).unwrap_err();
+    assert_eq!(
+        (problem.code(), serde_json::to_value(&problem).unwrap()["parameter"].as_str()),
+        (Code::BadOption, Some("f0"))
+    );
+    let headers = format!(r#"{{"payload":1,"headers":{{{}"x":"1"}}}}"#, flood("\"1\""));
+    assert_eq!(read(&headers).unwrap_err().code(), Code::HeadersTooLarge);
+    let unfinished = format!(r#"{{"payload":1,{}"x":"#, flood("1"));
+    assert_eq!(read(&unfinished).unwrap_err().code(), Code::BadJson, "what is not kept is read all the same");
+}
+
+#[test]
 fn every_mistake_names_its_field() {
     let wrong = [
         ("payload", r#"{}"#),
         ("payload_base64", r#"{"payload":1,"payload_base64":"MQ=="}"#),
         ("payload_base64", r#"{"payload_base64":"*"}"#),
         ("payload_base64", r#"{"payload_base64":5}"#),
+        ("payload_base64", r#"{"payload_base64":""}"#),
         ("payload", r#"{"payload":1,"payload":2}"#),
         ("destination", r#"{"payload":1,"destination":5}"#),
         ("delay_ms", r#"{"payload":1,"delay_ms":-5}"#),
@@ -63,6 +100,7 @@ fn every_mistake_names_its_field() {
         ("headers.Host", r#"{"payload":1,"headers":{"Host":"x"}}"#),
         ("headers.X", r#"{"payload":1,"headers":{"X":"a\r\nb"}}"#),
         ("priorty", r#"{"payload":1,"priorty":1}"#),
+        ("prioritty", r#"{"payload":1,"prioritty":null}"#),
     ];
     for (parameter, text) in wrong {
         let problem = read(text).expect_err(text);
@@ -78,6 +116,7 @@ fn what_is_no_object_or_too_large_or_false_json_is_refused() {
     assert_eq!(code(&format!(r#"{{"payload":"{}"}}"#, "x".repeat(100))), Code::BodyTooLarge);
     assert_eq!(code(r#"{"payload_base64":"ew==","content_type":"application/json"}"#), Code::BadJson);
     assert_eq!(code(r#"{"payload_base64":"","content_type":"application/json"}"#), Code::EmptyBody);
+    assert_eq!(code(r#"{"payload_base64":""}"#), Code::EmptyBody);
 }
 
 proptest! {

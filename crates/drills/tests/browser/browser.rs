@@ -1,0 +1,152 @@
+//! One Chromium, with a driver of its own, and what a test does with it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use drills::wait;
+use serde_json::{Value, json};
+use thirtyfour::extensions::cdp::ChromeDevTools;
+use thirtyfour::{By, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
+
+/// Far above what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A browser. Its driver, and with that the browser, ends when this is dropped.
+pub(crate) struct Browser {
+    pub(crate) driver: WebDriver,
+    process: Driver,
+    base: String,
+}
+
+struct Driver(Child);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Browser {
+    /// A browser for the pages of the gateway at `base`.
+    pub(crate) async fn open(base: &str) -> Self {
+        let mut child = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is missing: install Debian's chromium and chromium-driver");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let process = Driver(child);
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            let port = line.split("started successfully on port ").nth(1)?;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        let mut capabilities = DesiredCapabilities::chrome();
+        for flag in
+            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"]
+        {
+            capabilities.add_arg(flag).unwrap();
+        }
+        let address = format!("http://127.0.0.1:{}", port.expect("chromedriver says where it listens"));
+        let driver = WebDriver::new(address, capabilities).await.expect("Chromium starts");
+        Browser { driver, process, base: base.to_owned() }
+    }
+
+    /// Ends the session, so that no Chromium is left behind.
+    pub(crate) async fn close(self) {
+        self.driver.quit().await.unwrap();
+        drop(self.process);
+    }
+
+    pub(crate) async fn go(&self, path: &str) {
+        self.driver.goto(format!("{}{path}", self.base)).await.unwrap();
+    }
+
+    /// Path and query of the page.
+    pub(crate) async fn at(&self) -> String {
+        let url = self.driver.current_url().await.unwrap();
+        url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
+    }
+
+    /// The text of what is in view.
+    pub(crate) async fn text(&self) -> String {
+        self.driver.find(By::Css("body")).await.unwrap().text().await.unwrap()
+    }
+
+    /// Waits until the page shows `text`, without touching it.
+    pub(crate) async fn shows(&self, text: &str) {
+        let mut last = String::new();
+        let found = wait::until(PATIENCE, async || {
+            last = self.text().await;
+            last.contains(text).then_some(())
+        });
+        assert!(found.await.is_some(), "waited in vain for {text:?}; the page shows\n{last}");
+    }
+
+    /// Presses what has this text: a button, or a link.
+    pub(crate) async fn press(&self, text: &str) {
+        let path = format!("//main//*[self::button or self::a][normalize-space()='{text}']");
+        let found = self.driver.find(By::XPath(path)).await;
+        found.unwrap_or_else(|_| panic!("nothing to press says {text:?}")).click().await.unwrap();
+    }
+
+    /// Writes into the field of that name.
+    pub(crate) async fn write(&self, name: &str, text: &str) {
+        let field = self.driver.find(By::Css(format!("[name='{name}']:not([type=hidden])"))).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Chooses a value of a list.
+    pub(crate) async fn choose(&self, name: &str, value: &str) {
+        let option = By::Css(format!("select[name='{name}'] option[value='{value}']"));
+        self.driver.find(option).await.unwrap().click().await.unwrap();
+    }
+
+    /// The value of an expression in the page.
+    pub(crate) async fn value(&self, expression: &str) -> Value {
+        let result = self.driver.execute(format!("return {expression};"), Vec::new()).await;
+        result.unwrap_or_else(|error| panic!("{expression}: {error}")).json().clone()
+    }
+
+    pub(crate) async fn tell(&self, command: &str, parameters: Value) {
+        let tools = ChromeDevTools::new(self.driver.handle().clone());
+        tools.execute_cdp_with_params(command, parameters).await.unwrap();
+    }
+
+    /// From now on no page runs a script.
+    pub(crate) async fn without_scripts(&self) {
+        self.tell("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
+    pub(crate) async fn prefers(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.tell("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// As wide as a phone.
+    pub(crate) async fn narrow(&self) {
+        let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": true });
+        self.tell("Emulation.setDeviceMetricsOverride", phone).await;
+    }
+
+    /// What axe-core finds that would keep somebody from using the page.
+    pub(crate) async fn serious_violations(&self) -> Vec<String> {
+        let path = std::env::var("AXE_JS").expect("AXE_JS names axe-core's script");
+        let axe = std::fs::read_to_string(path).unwrap();
+        // Through the driver, because the page's own policy lets no script in.
+        self.driver.execute(axe, Vec::new()).await.unwrap();
+        let run = "const done = arguments[arguments.length - 1]; \
+            axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations), (e) => done([{ id: String(e), impact: 'critical', nodes: [] }]));";
+        let found = self.driver.execute_async(run, Vec::new()).await.unwrap().json().clone();
+        let serious = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| matches!(one["impact"].as_str(), Some("serious" | "critical")));
+        serious.map(|one| format!("{}: {}", one["id"], one["nodes"])).collect()
+    }
+}
