@@ -229,6 +229,7 @@ fn job(id: u128) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 
