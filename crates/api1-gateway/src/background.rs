@@ -13,7 +13,7 @@ use jobs_core::process::tasks;
 use jobs_core::store::StoreError;
 
 use crate::app::App;
-use crate::{redriver, watchdog};
+use crate::{alerts, redriver, watchdog};
 
 /// Sweeps in a row before the next pause: with some hundreds of jobs each, what falls due at once is soon done, in small commits.
 const SWEEPS_IN_A_ROW: usize = 20;
@@ -34,6 +34,7 @@ pub(crate) fn start(app: &Arc<App>) {
     tasks::supervise("sweeper", shutdown, sweep(Arc::clone(app)));
     tasks::supervise("purger", shutdown, purge(Arc::clone(app)));
     tasks::supervise("space guard", shutdown, guard_space(Arc::clone(app)));
+    tasks::supervise("alerter", shutdown, alerts::send(Arc::clone(app)));
     tasks::supervise("watchdog", shutdown, watchdog::watch(Arc::clone(app)));
     tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
     tasks::supervise("redriver", shutdown, redriver::run(Arc::clone(app)));

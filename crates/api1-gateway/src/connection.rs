@@ -3,7 +3,7 @@
 //! The server gives a connection's first head a deadline and a silent connection an end, and nothing else: a later head could drip
 //! in for ever, as could the body of a request that was refused by its head; an answer that nobody reads would wait for ever; and
 //! a client that sends far ahead of its answers makes the server ask again and again whether it may go on, with all the
-//! processor there is. So each connection is wrapped: while no handler works for it, what has begun to come in must be whole
+//! processor there is, or pile up answers. So each connection is wrapped: while no handler works for it, what has begun to come in must be whole
 //! within [`Deadlines::head`]; what is written must be taken within [`Deadlines::unread`]; and one that spins is cut.
 //!
 //! Whether a handler works for a connection is noted by [`working`], around every handler. A body being read by one has
@@ -93,6 +93,10 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.spins = 0;
+        if this.writing.runs() {
+            // No more questions of one who takes no answers: they would pile up. The writing wakes us, or its deadline.
+            return Poll::Pending;
+        }
         match Pin::new(&mut this.stream).poll_read(context, into) {
             Poll::Pending => this.poll_late(context).map(Err),
             ready => {
@@ -149,6 +153,10 @@ struct Timer {
 impl Timer {
     fn stop(&mut self) {
         self.limit = None;
+    }
+
+    fn runs(&self) -> bool {
+        self.limit.is_some()
     }
 
     fn poll(&mut self, limit: Duration, context: &mut Context<'_>) -> Poll<()> {

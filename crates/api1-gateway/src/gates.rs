@@ -64,9 +64,11 @@ impl App {
         let reason = change.record.open.as_ref().map(|(_, reason)| reason.as_str());
         match (change.transition, reason) {
             (Some(_), Some(reason)) => {
+                self.alerts.gate_opened(&change.destination, reason);
                 log::warn!(destination, reason; "destination held, only probes go out: {reason}")
             }
             (Some(Transition::Recovered | Transition::Opened), None) => {
+                self.alerts.gate_closed(&change.destination);
                 let waiting = self.waiting(&change.destination).await;
                 log::info!(destination, waiting; "destination recovered: what the outage held is released");
             }

@@ -51,6 +51,17 @@ pub struct Size {
 }
 
 impl Size {
+    /// For tests: nothing that takes half a minute.
+    pub const TINY: Size = Size {
+        alone: Duration::from_secs(1),
+        rounds: 1,
+        fuzz: 300,
+        hang_ups: 40,
+        idle: 0,
+        slow: 0,
+        calls: 1,
+        timed: false,
+    };
     /// For every commit, on a machine that does other things.
     pub const QUICK: Size = Size {
         alone: Duration::from_secs(3),

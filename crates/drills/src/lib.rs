@@ -3,10 +3,9 @@
 //! [`trio`] starts and breaks the programs; [`client`] talks to them as anybody would; [`ledger`] is what a client knows of its own
 //! requests, and [`steady`] makes them at a pace; [`invariants`] compares what the observers saw, and is pure; [`figure`] holds what
 //! was measured beside its goal, [`chart`] draws it, [`report`] shows how a drill goes. Each drill is a file of its own: [`outage`],
-//! [`scenario`], [`overload`], [`recover`], [`bench`]; those of no loss are [`hostile`], [`partition`] and, as subcommands by
-//! [`proof`], [`crash`], [`powercut`], [`iofault`], [`diskfull`], [`start`] and [`clockjump`]: they post as [`mixed`] does, have
-//! [`verdict`] compare the observers, and may have a disk of their own, an [`image`]; [`simulate`] plays the rules without the
-//! programs; [`up`] starts the three for
+//! [`scenario`], [`overload`], [`recover`], [`bench`]; those of no loss, subcommands by [`proof`], are [`crash`], [`powercut`],
+//! [`iofault`], [`diskfull`], [`start`], [`clockjump`], [`hostile`] and [`partition`]: they may post as [`mixed`] does, have [`verdict`]
+//! compare the observers, and a disk of their own, an [`image`]; [`simulate`] plays the rules without the programs; [`up`] starts the three for
 //! a person to play with. Tests across services are in `tests/it`.
 
 pub mod bench;

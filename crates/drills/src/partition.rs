@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::task::{JoinSet, LocalSet};
 
-pub use self::networks::{Unable, check, start_again};
+pub use self::networks::{Unable, enter_network};
 pub use self::play::PartitionReport;
 use crate::error::DrillError;
 use crate::report::Progress;
@@ -64,11 +64,16 @@ pub struct PartitionsReport {
     pub partitions: Vec<PartitionReport>,
 }
 
-/// Plays all of them. The process must be in a network of its own, as after [`start_again`].
+/// Plays all of them. The process must be in a network of its own, as after [`enter_network`].
 ///
 /// # Errors
 /// [`DrillError`] when the programs cannot be run or steered.
-pub async fn run(programs: &Programs, size: Size, progress: &mut Progress) -> Result<PartitionsReport, DrillError> {
+pub async fn run(
+    programs: &Programs,
+    size: Size,
+    seed: u64,
+    progress: &mut Progress,
+) -> Result<PartitionsReport, DrillError> {
     networks::route()?;
     let mut left = (0..size.times).flat_map(|_| catalogue::ALL.iter()).zip(0..);
     let mut partitions: Vec<PartitionReport> = Vec::new();
@@ -82,7 +87,7 @@ pub async fn run(programs: &Programs, size: Size, progress: &mut Progress) -> Re
             {
                 let programs = programs.clone();
                 progress.say(&format!("{}: {}", partition.name, partition.what));
-                playing.spawn_local(async move { play::play(&programs, partition, number, size).await });
+                playing.spawn_local(async move { play::play(&programs, partition, number, size, seed).await });
             }
             match playing.join_next().await {
                 Some(played) => partitions.push(played.expect("playing does not panic")?),

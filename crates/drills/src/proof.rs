@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::report::Progress;
 use crate::trio::build::{Output, Programs};
-use crate::{clockjump, crash, diskfull, image, iofault, powercut, start};
+use crate::{clockjump, crash, diskfull, hostile, image, iofault, partition, powercut, start};
 
 /// The exit code of a drill that this machine cannot play.
 const NOT_SHOWN: u8 = 2;
@@ -64,6 +64,22 @@ pub enum Proof {
         #[command(flatten)]
         usual: Usual,
     },
+    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
+    Hostile {
+        /// Far more of everything, and what good clients wait is judged: for a release build on a machine that does nothing else
+        #[arg(long)]
+        long: bool,
+        #[command(flatten)]
+        usual: Usual,
+    },
+    /// Cut worker, gateway and destination from each other, or let them stand still, in networks of its own (root on Linux)
+    Partition {
+        /// Longer, more often, and with less patience
+        #[arg(long)]
+        long: bool,
+        #[command(flatten)]
+        usual: Usual,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -98,7 +114,8 @@ impl Proof {
             }
             Proof::Iofault { .. } => iofault::check(),
             Proof::Clockjump { .. } => clockjump::check(),
-            Proof::Crash { .. } | Proof::Start { .. } => Ok(()),
+            Proof::Partition { .. } => partition::enter_network().map_err(|error| error.to_string()),
+            Proof::Crash { .. } | Proof::Start { .. } | Proof::Hostile { .. } => Ok(()),
         }
     }
 
@@ -129,6 +146,16 @@ impl Proof {
             }
             Proof::Clockjump { by, usual: Usual { seed, json } } => {
                 let report = clockjump::run(&programs, clockjump::Settings { by, seed }, progress).await?;
+                tell(&report, report.passed, json)
+            }
+            Proof::Hostile { long, usual: Usual { seed, json } } => {
+                let size = if long { hostile::Size::LONG } else { hostile::Size::QUICK };
+                let report = hostile::run(&programs, size, seed, progress).await?;
+                tell(&report, report.passed, json)
+            }
+            Proof::Partition { long, usual: Usual { seed, json } } => {
+                let size = if long { partition::Size::LONG } else { partition::Size::QUICK };
+                let report = partition::run(&programs, size, seed, progress).await?;
                 tell(&report, report.passed, json)
             }
         }

@@ -30,6 +30,7 @@ pub fn enqueue(new: NewJob, seq: u64, now: Timestamp) -> (Job, Request) {
         expires_after: new.expires_after,
         traceparent: new.traceparent,
         redriven_from: new.redriven_from,
+        callback: new.callback.map(|callback| callback.destination),
         checksum,
         state: State::Pending(Pending { run_at: new.run_at.max(now), cause: Cause::New, fail_epoch: 0 }),
         updated_at: now,

@@ -6,6 +6,8 @@
 mod keys;
 mod lane;
 mod shelf;
+#[cfg(any(test, feature = "conformance"))]
+mod spoil;
 mod state;
 mod steering;
 

@@ -49,6 +49,8 @@ pub(super) struct Written {
     #[schema(minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
     headers: Option<BTreeMap<String, String>>,
+    /// The destination that is told of the job's end.
+    callback: Option<DestinationName>,
 }
 
 /// What one call takes.
@@ -137,6 +139,7 @@ fn set_option(options: &mut Options, name: &str, raw: &RawValue, now: Timestamp)
             options.idempotency_key = Some(options::idempotency_key(name, &value::<String>(name, raw)?)?)
         }
         "ordering_key" => options.ordering_key = Some(options::ordering_key(name, &value::<String>(name, raw)?)?),
+        "callback" => options.callback = Some(options::callback(name, &value::<String>(name, raw)?)?),
         "priority" => options.priority = Some(options::priority(name, value(name, raw)?)?),
         "max_attempts" => options.max_attempts = Some(options::max_attempts(name, value(name, raw)?)?),
         "expires_after_ms" => options.expires_after = Some(options::expiry(name, millis(name, raw)?)?),

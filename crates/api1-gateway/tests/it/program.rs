@@ -38,7 +38,11 @@ impl Drop for Program {
 impl Program {
     /// Starts it on a free port and waits until it says where it listens.
     fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).args(["--listen", "127.0.0.1:0", "--min-free", "0"]).spawn().unwrap();
+        Self::start_by(command(arguments))
+    }
+
+    fn start_by(mut command: Command) -> Self {
+        let mut child = command.args(["--listen", "127.0.0.1:0", "--min-free", "0"]).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = loop {
             let line = lines.next().expect("it says where it listens").unwrap();
@@ -207,4 +211,25 @@ fn what_cannot_start_says_so_and_does_not_hang() {
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(2), "{text}");
     assert!(text.contains("/nonexistent/destinations.toml"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_raises_its_limit_of_open_files_as_far_as_it_may() {
+    let mut shell = Command::new("/bin/sh");
+    shell.args([
+        "-c",
+        "ulimit -Sn 200 && exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_api1-gateway"),
+        "--store",
+        "memory:",
+    ]);
+    let program = Program::start_by({
+        shell.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell
+    });
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let limit = |column: usize| files.split_whitespace().nth(column).unwrap().parse::<u64>().unwrap_or(u64::MAX);
+    assert_eq!(limit(3), limit(4).min(65_536), "{files}");
 }

@@ -10,10 +10,8 @@ use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use drills::bench::{self, direct, noop, sink};
-use drills::hostile;
 use drills::outage::{self, Played, Stage};
 use drills::overload;
-use drills::partition;
 use drills::proof::{Proof, tell};
 use drills::recover;
 use drills::report::Progress;
@@ -55,10 +53,6 @@ enum Command {
     Recover(RecoverFlags),
     #[command(flatten)]
     Proof(Proof),
-    /// Attack the gateway with bare sockets, and let the worker call destinations that answer as no server should
-    Hostile(HostileFlags),
-    /// Cut worker, gateway and destination from each other, or let them stand still, in networks of its own: needs root
-    Partition(PartitionFlags),
     /// Measure speed and memory against references of the same run
     Bench(BenchFlags),
     /// The HTTP server of the gateway with nothing behind it: what accepting could cost at least
@@ -175,32 +169,6 @@ struct RecoverFlags {
 }
 
 #[derive(Debug, Args)]
-struct HostileFlags {
-    /// Far more of everything, and what good clients wait is judged: for a release build on a machine that does nothing else
-    #[arg(long)]
-    long: bool,
-    /// Chooses the malformed requests
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct PartitionFlags {
-    /// Longer and more often, with less patience
-    #[arg(long)]
-    long: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
-    /// This process is in a network of its own already
-    #[arg(long, hide = true)]
-    inside: bool,
-}
-
-#[derive(Debug, Args)]
 struct BenchFlags {
     /// Fewer and shorter rounds: a minute or two instead of a quarter of an hour
     #[arg(long)]
@@ -245,8 +213,6 @@ fn main() -> ExitCode {
         Command::Overload(flags) => play_overload(&flags),
         Command::Recover(flags) => play_recoveries(&flags),
         Command::Proof(proof) => proof.play(),
-        Command::Hostile(flags) => play_hostile(&flags),
-        Command::Partition(flags) => play_partitions(&flags),
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
@@ -368,35 +334,4 @@ async fn play_recoveries(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
     let RecoverFlags { times, seed, json } = *flags;
     let report = recover::run(&programs, recover::Settings { times, seed }, &mut Progress::new()).await?;
     tell(&report, report.passed, json)
-}
-
-#[tokio::main]
-async fn play_hostile(flags: &HostileFlags) -> anyhow::Result<ExitCode> {
-    let programs = Programs::build(Output::Shown)?;
-    let size = if flags.long { hostile::Size::LONG } else { hostile::Size::QUICK };
-    let report = hostile::run(&programs, size, flags.seed, &mut Progress::new()).await?;
-    tell(&report, report.passed, flags.json)
-}
-
-/// The exit code of a drill that this machine cannot play.
-const UNABLE: u8 = 2;
-
-fn play_partitions(flags: &PartitionFlags) -> anyhow::Result<ExitCode> {
-    if flags.inside {
-        return play_partitions_inside(flags);
-    }
-    if let Err(unable) = partition::check() {
-        eprintln!("{unable}");
-        return Ok(ExitCode::from(UNABLE));
-    }
-    Programs::build(Output::Shown)?;
-    Err(partition::start_again("--inside")).context("cannot start again in a network of its own")
-}
-
-#[tokio::main]
-async fn play_partitions_inside(flags: &PartitionFlags) -> anyhow::Result<ExitCode> {
-    let programs = Programs::build(Output::Shown)?;
-    let size = if flags.long { partition::Size::LONG } else { partition::Size::QUICK };
-    let report = partition::run(&programs, size, &mut Progress::new()).await?;
-    tell(&report, report.passed, flags.json)
 }

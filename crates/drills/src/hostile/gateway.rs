@@ -100,6 +100,9 @@ async fn attack(
     let mut slow = JoinSet::new();
     for way in Way::ALL {
         let count = if way == Way::Silent { size.idle } else { size.slow };
+        if count == 0 {
+            continue;
+        }
         slow.spawn(async move { (way, slow::play(address, way, count).await) });
     }
 

@@ -21,41 +21,43 @@ use crate::wait;
 /// A process that is to hold a network has made it within this.
 const MADE: Duration = Duration::from_secs(10);
 
+/// Set for the process that is in a network of its own.
+const ENTERED: &str = "HOLDFAST_DRILL_NETWORK";
+
 /// Why this machine cannot play it.
 #[derive(Debug, thiserror::Error)]
 pub enum Unable {
-    #[error("partitions need root: the drill makes networks of its own")]
+    #[error("this drill makes networks of its own: it needs Linux and root")]
     NotRoot,
-    #[error("partitions need Linux, and `{0}` to work (packages iproute2 and util-linux): {1}")]
-    Missing(&'static str, String),
+    #[error("this drill needs {program}, of the package {package}, to work: {source}")]
+    NoTool { program: &'static str, package: &'static str, source: io::Error },
+    #[error("cannot enter a network of its own: {0}")]
+    Enter(#[source] io::Error),
 }
 
-/// Whether networks can be made here.
+/// Becomes this program once more in a network of its own, unless it is in one already.
 ///
 /// # Errors
-/// [`Unable`]
-pub fn check() -> Result<(), Unable> {
+/// [`Unable`] where it cannot.
+pub fn enter_network() -> Result<(), Unable> {
     if !rustix::process::geteuid().is_root() {
         return Err(Unable::NotRoot);
     }
-    for (program, arguments) in
-        [("unshare", ["--net", "true"].as_slice()), ("nsenter", &["--version"]), ("ip", &["-V"])]
-    {
-        run(program, arguments).map_err(|error| Unable::Missing(program, error.to_string()))?;
+    let tools: [(_, _, &[&str]); 3] = [
+        ("unshare", "util-linux", &["--net", "true"]),
+        ("nsenter", "util-linux", &["--version"]),
+        ("ip", "iproute2", &["-V"]),
+    ];
+    for (program, package, arguments) in tools {
+        run(program, arguments).map_err(|source| Unable::NoTool { program, package, source })?;
     }
-    Ok(())
-}
-
-/// Becomes this program once more, with `flag` behind its arguments, in a network of its own. Returns only why it could not.
-pub fn start_again(flag: &str) -> io::Error {
-    let own = match std::env::current_exe() {
-        Ok(own) => own,
-        Err(error) => return error,
-    };
+    if std::env::var_os(ENTERED).is_some() {
+        return Ok(());
+    }
+    let own = std::env::current_exe().map_err(Unable::Enter)?;
     let mut command = Command::new("unshare");
-    command.arg("--net").arg(own).args(std::env::args_os().skip(1)).arg(flag);
-    // What was to be built has been.
-    command.env_remove("CARGO").exec()
+    command.args(["--net", "--"]).arg(own).args(std::env::args_os().skip(1)).env(ENTERED, "1");
+    Err(Unable::Enter(command.exec()))
 }
 
 /// Makes a router of the network this process is in.

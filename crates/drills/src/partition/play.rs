@@ -69,11 +69,12 @@ pub(super) async fn play(
     partition: &Partition,
     number: u8,
     size: Size,
+    seed: u64,
 ) -> Result<PartitionReport, DrillError> {
     let mut stage = Stage::set(programs, number, SETTINGS).await?;
     let weather = serde_json::from_str(WEATHER).expect("the weather is JSON");
     stage.api2.set_weather(&weather).await?;
-    let steady = Steady::start(&stage.client, API2, PER_SECOND, u64::from(number));
+    let steady = Steady::start(&stage.client, API2, PER_SECOND, seed + u64::from(number));
     let warm = async || stage.client.stats().await.ok().filter(|stats| stats.of("succeeded") >= WARM);
     wait::until(LIMIT, warm).await.ok_or_else(|| DrillError::never("the delivery of the first jobs", LIMIT))?;
 

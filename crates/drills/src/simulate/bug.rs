@@ -56,10 +56,38 @@ pub enum Bug {
     CountsReleases,
     /// The gateway forgets a job that waits when its destination is removed from the settings.
     StrandsRemoved,
+    /// A repeated request is acknowledged by what a read sees, before the first one's commit is durable.
+    ReplaysFromARead,
+    /// When the head of an ordering key has ended, the next does not become its head.
+    HeadStaysBehind,
+    /// A job whose lease has lapsed is not put back among those that wait.
+    MisplacesLapsed,
+    /// A lease lapses before its term.
+    LapsesEarly,
+    /// What was granted is not counted as in flight.
+    UncountedGrants,
+    /// A report that comes again is counted again.
+    CountsReportsTwice,
+    /// A job that is leased ends because its own time is over.
+    ExpiresLeased,
+    /// A cancel of a leased job is acknowledged and forgotten.
+    ForgetsCancels,
+    /// A destination that is paused is called.
+    GrantsPaused,
+    /// Two jobs of one grant get each other's payload.
+    MixesPayloads,
+    /// A job goes to another destination.
+    WrongDestination,
+    /// A call that was sent and never answered is reported as unsent.
+    CallsSentUnsent,
+    /// A delay that was asked for is ignored.
+    IgnoresDelay,
+    /// An idempotency key is forgotten with its job.
+    ForgetsKeysWithJobs,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 38] = [
         Bug::LosesSyncedWrites,
         Bug::ForgetsEnds,
         Bug::ChangesPayload,
@@ -84,6 +112,20 @@ impl Bug {
         Bug::ChargesOutage,
         Bug::CountsReleases,
         Bug::StrandsRemoved,
+        Bug::ReplaysFromARead,
+        Bug::HeadStaysBehind,
+        Bug::MisplacesLapsed,
+        Bug::LapsesEarly,
+        Bug::UncountedGrants,
+        Bug::CountsReportsTwice,
+        Bug::ExpiresLeased,
+        Bug::ForgetsCancels,
+        Bug::GrantsPaused,
+        Bug::MixesPayloads,
+        Bug::WrongDestination,
+        Bug::CallsSentUnsent,
+        Bug::IgnoresDelay,
+        Bug::ForgetsKeysWithJobs,
     ];
 
     /// The rule that it breaks.
@@ -91,20 +133,25 @@ impl Bug {
         match self {
             Bug::LosesSyncedWrites => Rule::Kept,
             Bug::ForgetsEnds => Rule::EndsStay,
-            Bug::ChangesPayload => Rule::FromARequest,
-            Bug::ForgetsKeys => Rule::OnePerKey,
-            Bug::NoEpochCheck => Rule::OneLease,
+            Bug::ChangesPayload | Bug::MixesPayloads | Bug::WrongDestination => Rule::FromARequest,
+            Bug::ForgetsKeys | Bug::ForgetsKeysWithJobs => Rule::OnePerKey,
+            Bug::NoEpochCheck | Bug::CountsReportsTwice | Bug::ExpiresLeased => Rule::OneLease,
             Bug::SucceedsUnheard | Bug::DropsLateOk => Rule::SuccessIsReal,
             Bug::WrongEpochOnWire => Rule::SendsAreClaimed,
-            Bug::ClaimsEarly => Rule::NotBeforeItsTime,
-            Bug::ProbesWithoutBudget => Rule::ProbeBudget,
-            Bug::IgnoresLimit => Rule::WithinLimit,
-            Bug::LeasesByWallClock => Rule::OneClock,
-            Bug::RenewsUnlisted | Bug::NeverSweeps | Bug::ReleasesNobody | Bug::NeverCharges | Bug::StrandsRemoved => {
-                Rule::EverythingEnds
-            }
-            Bug::SendsTwice | Bug::SendsWithdrawn => Rule::DeliveriesExplained,
-            Bug::AcknowledgesEarly | Bug::TakesReportsEarly => Rule::DurableFirst,
+            Bug::ClaimsEarly | Bug::IgnoresDelay => Rule::NotBeforeItsTime,
+            Bug::ProbesWithoutBudget | Bug::GrantsPaused => Rule::ProbeBudget,
+            Bug::IgnoresLimit | Bug::UncountedGrants => Rule::WithinLimit,
+            Bug::LeasesByWallClock | Bug::LapsesEarly => Rule::OneClock,
+            Bug::RenewsUnlisted
+            | Bug::NeverSweeps
+            | Bug::ReleasesNobody
+            | Bug::NeverCharges
+            | Bug::StrandsRemoved
+            | Bug::HeadStaysBehind
+            | Bug::MisplacesLapsed => Rule::EverythingEnds,
+            Bug::SendsTwice | Bug::SendsWithdrawn | Bug::CallsSentUnsent => Rule::DeliveriesExplained,
+            Bug::AcknowledgesEarly | Bug::TakesReportsEarly | Bug::ReplaysFromARead => Rule::DurableFirst,
+            Bug::ForgetsCancels => Rule::CancelsCount,
             Bug::IgnoresOrder => Rule::InOrder,
             Bug::ChargesOutage => Rule::OutagesAreFree,
             Bug::CountsReleases => Rule::AttemptsAreSends,

@@ -6,6 +6,7 @@
 
 mod commit;
 mod requests;
+mod spoil;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use jobs_core::destination::Destination;
 use jobs_core::dispatch::{Change, GateStateName};
 use jobs_core::job::{DestinationName, IdempotencyKey, JobId, NewJob, Priority, Request as Payload, WorkerId};
-use jobs_core::lease::SWEEP_INTERVAL;
+use jobs_core::lease::{LeaseKey, SWEEP_INTERVAL};
 use jobs_core::memory::State;
 use jobs_core::protocol::{ClaimRequest, ClaimResponse, WireHealth, WireProbe};
 use jobs_core::store::Settlement;
@@ -44,8 +45,8 @@ pub(super) struct Gateway {
     /// How far the wall clock is off.
     pub(super) skew_ms: i64,
     state: State,
-    /// As of the last synced commit, where something has changed since.
-    synced: Option<State>,
+    /// As of the last synced commit and of each one since that need not be synced: what a crash may fall back to.
+    unsynced: Vec<State>,
     brain: Brain,
     policy: RetryBy,
     names: Vec<DestinationName>,
@@ -57,6 +58,8 @@ pub(super) struct Gateway {
     looks_at: Us,
     /// Calls that were heard and not answered.
     open: BTreeMap<CallId, Call>,
+    /// Of which leases a report was settled.
+    reported: BTreeSet<LeaseKey>,
     /// When it will crash and forget.
     forgetting: Vec<Us>,
     last_id: u128,
@@ -124,7 +127,7 @@ impl Gateway {
             stalled_until: 0,
             skew_ms: 0,
             state: State::new(1),
-            synced: None,
+            unsynced: Vec::new(),
             brain: Brain::new(1, plan.policy, &names, plan.bug),
             policy: plan.policy,
             settings: settings.collect(),
@@ -134,6 +137,7 @@ impl Gateway {
             parked: Vec::new(),
             looks_at: Us::MAX,
             open: BTreeMap::new(),
+            reported: BTreeSet::new(),
             forgetting: forgetting.collect(),
             last_id: 0,
             commits: 0,
@@ -174,8 +178,8 @@ impl Gateway {
     }
 
     pub(super) fn rot(&mut self, id: JobId) {
-        if let Some(synced) = &mut self.synced {
-            synced.rot(id);
+        for earlier in &mut self.unsynced {
+            earlier.rot(id);
         }
         self.state.rot(id);
     }
@@ -219,13 +223,18 @@ impl Gateway {
             destination: self.names[post.site].clone(),
             request: Payload { body: Bytes::from(body), ..Payload::default() },
             idempotency: Some(key).filter(|_| post.keyed && self.bug != Some(Bug::ForgetsKeys)),
-            run_at: now.wall.plus(Duration::from_micros(post.delay)),
+            run_at: now.wall.plus(Duration::from_micros(if self.bug == Some(Bug::IgnoresDelay) {
+                0
+            } else {
+                post.delay
+            })),
             expires_after: post.expires.map(Duration::from_micros),
             priority: Priority::new(post.priority).unwrap_or_default(),
             ordering_key: post.ordering.filter(|_| !ignores_order).map(|key| format!("order {key}")),
             max_attempts: post.max_attempts,
             traceparent: None,
             redriven_from: None,
+            callback: None,
         }
     }
 }
@@ -261,20 +270,28 @@ impl World {
         self.gateway_later(PURGE_INTERVAL, GatewayEvent::Purge);
     }
 
+    /// A crash: what is synced survives, and of what need not be any prefix; the commit under way may be on the disk or not, and
+    /// is answered to nobody.
     pub(super) fn crash_gateway(&mut self, forgets: bool) {
-        let gateway = &mut self.gateway;
-        gateway.up = false;
-        gateway.stalled_until = 0;
-        if let Some(synced) = gateway.synced.take().filter(|synced| gateway.forgets(synced, forgets)) {
-            gateway.state = synced;
-        }
-        gateway.waiting.clear();
-        gateway.committing.clear();
-        gateway.parked.clear();
-        gateway.looks_at = Us::MAX;
-        for call in std::mem::take(&mut gateway.open).into_values() {
+        self.gateway.up = false;
+        self.gateway.stalled_until = 0;
+        for call in std::mem::take(&mut self.gateway.open).into_values() {
             self.broken(call.id, call.from);
         }
+        let under_way = std::mem::take(&mut self.gateway.committing);
+        if !under_way.is_empty() && self.dice.chance(50) {
+            self.commit_unheard(under_way);
+        }
+        let prefixes = self.gateway.unsynced.len() as u64;
+        let kept = usize::try_from(self.dice.below(prefixes + 1)).unwrap_or_default();
+        let gateway = &mut self.gateway;
+        if kept < gateway.unsynced.len() && gateway.forgets(&gateway.unsynced[kept], forgets) {
+            gateway.state = gateway.unsynced.swap_remove(kept);
+        }
+        gateway.unsynced.clear();
+        gateway.waiting.clear();
+        gateway.parked.clear();
+        gateway.looks_at = Us::MAX;
     }
 
     pub(super) fn gateway_does(&mut self, what: GatewayEvent) {
@@ -338,18 +355,5 @@ impl Gateway {
 
     fn has_due_work(&self, now: Now) -> bool {
         self.names.iter().any(|name| self.state.oldest_due(name).is_some_and(|due| due <= now.wall))
-    }
-
-    /// What seeded bugs make of a grant.
-    fn spoil(&self, planned: &mut Planned) {
-        for grant in &mut planned.grants {
-            let view = planned.views.iter().find(|view| view.name == grant.destination);
-            let open = view.is_some_and(|view| view.state == GateStateName::Open);
-            match self.bug {
-                Some(Bug::ProbesWithoutBudget) if open => grant.max = 20,
-                Some(Bug::IgnoresLimit) if !open => grant.max *= 2,
-                _ => {}
-            }
-        }
     }
 }

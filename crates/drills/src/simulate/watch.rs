@@ -12,12 +12,13 @@ mod rule;
 mod settles;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jobs_core::destination::OrderingOnDead;
 use jobs_core::dispatch::{DestinationView, GateStateName};
 use jobs_core::job::{DestinationName, Epoch, JobId, NewJob, Pending, StateName, WorkerId};
 use jobs_core::lease::LeaseKey;
-use jobs_core::time::Mono;
+use jobs_core::time::{Mono, Timestamp};
 
 pub use self::legal::TRANSITIONS;
 pub use self::rule::{Rule, Violation};
@@ -28,6 +29,7 @@ use super::plan::{Plan, Post, Temper, Us};
 #[derive(Debug, Clone)]
 struct Offer {
     post: usize,
+    not_before: Timestamp,
     other_body: bool,
     keyed: bool,
     ordering: Option<String>,
@@ -68,6 +70,8 @@ struct Watched {
     site: usize,
     seq: u64,
     ordering: Option<String>,
+    /// By what its caller asked for.
+    not_before: Timestamp,
     state: StateName,
     /// Dead, and nobody of its ordering key may pass.
     blocks: bool,
@@ -190,9 +194,10 @@ impl Watch {
     }
 
     /// The gateway has made a job of a request; it may turn out to be a repetition.
-    pub(super) fn offered(&mut self, job: &NewJob, index: usize, other_body: bool, post: &Post) {
+    pub(super) fn offered(&mut self, job: &NewJob, index: usize, other_body: bool, post: &Post, now: Timestamp) {
         let ordering = post.ordering.map(|key| format!("order {key}"));
-        self.offers.insert(job.id, Offer { post: index, other_body, keyed: post.keyed, ordering });
+        let not_before = now.plus(Duration::from_micros(post.delay));
+        self.offers.insert(job.id, Offer { post: index, not_before, other_body, keyed: post.keyed, ordering });
     }
 
     /// There is to be one more post.

@@ -7,6 +7,7 @@ mod existing_clients;
 mod fairness;
 mod figures;
 mod gateway;
+mod hostile;
 mod leases;
 mod original;
 mod outage;

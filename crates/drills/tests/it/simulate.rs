@@ -29,7 +29,10 @@ fn each_seeded_bug_is_found_by_the_invariant_it_breaks() {
             let violation = run(Plan { bug: Some(bug), ..draw(seed) }, false).violation?;
             Some((seed, violation))
         });
-        println!("{bug:?}: {found:?}");
+        println!(
+            "{bug:?}: {}",
+            found.as_ref().map_or_else(|| "not found".to_owned(), |(seed, it)| format!("seed {seed}, {it}"))
+        );
         if found.as_ref().map(|(_, violation)| violation.rule) != Some(bug.breaks()) {
             wrong.push(format!("{bug:?} was to break {:?}: {found:?}", bug.breaks()));
         }

@@ -75,6 +75,7 @@ pub fn plain_job(id: u128, body: Bytes) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::rig::{destination, key, seconds};
+use crate::callback::Callback;
 use crate::charging::Evidence;
 use crate::destination::{OnUnknown, OrderingOnDead, Policy};
 use crate::gate::Kind;
@@ -229,6 +230,10 @@ impl Script {
             max_attempts: self.dice.chance(20).then(|| 1 + self.dice.below(3) as u32),
             traceparent: self.dice.chance(10).then(|| "00-aa-bb-01".to_owned()),
             redriven_from: if self.dice.chance(5) { self.ids.first().copied() } else { None },
+            callback: self.dice.chance(20).then(|| Callback {
+                destination: self.destination().1,
+                still_trying_after: self.dice.chance(50).then(|| self.dice.millis(60_000)),
+            }),
         }
     }
 

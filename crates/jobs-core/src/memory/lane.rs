@@ -119,6 +119,14 @@ impl Lane {
         }
     }
 
+    /// Holds up the job's ordering key, as one that is leased for ever would.
+    #[cfg(any(test, feature = "conformance"))]
+    pub(super) fn jam(&mut self, record: &Record) {
+        if let Some(key) = &record.job.ordering_key {
+            self.change_chain(key, |chain| chain.insert(record.job.seq, Place::Leased));
+        }
+    }
+
     /// The next job in the order of a regular claim that is due, whatever its own deadline says.
     pub(super) fn first_due(&self, released_below: u64, now: Timestamp) -> Option<u64> {
         highest_first().find_map(|priority| {

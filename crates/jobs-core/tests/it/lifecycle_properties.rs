@@ -51,6 +51,7 @@ impl Life {
             max_attempts,
             traceparent: None,
             redriven_from: None,
+            callback: None,
         };
         let (job, _) = lifecycle::enqueue(new, 1, BEGIN);
         Life { job, policy, now: BEGIN, start: 1, counter: 0, issued: BTreeMap::new(), sends: 0, lapses: 0 }

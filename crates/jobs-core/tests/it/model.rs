@@ -231,6 +231,7 @@ fn job(id: u128) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 

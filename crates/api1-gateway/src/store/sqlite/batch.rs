@@ -11,6 +11,7 @@ use jobs_core::redrive::{self, Verdict};
 use rusqlite::{Connection, OptionalExtension, Params, Result};
 
 use super::codes::{COUNTERS, Counter, number};
+use super::enqueue;
 use super::known::{Effect, Known};
 use super::lane;
 use super::operators;
@@ -78,6 +79,9 @@ impl<'a> Batch<'a> {
         if is != was.state {
             self.count_job(row.destination, was.state, -1);
             self.count_job(row.destination, is, 1);
+        }
+        if is != was.state && is.is_terminal() && row.job.callback.is_some() {
+            enqueue::tell_caller(self, row)?;
         }
         if was.state == StateName::Dead && is != StateName::Dead && operators::unresolve(self.conn, row.seq())? > 0 {
             self.count_of(Counter::Resolved, row.destination, -1);

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_start_whose_number_cannot_be_committed_fails_and_the_number_is_still_to_be_had() {
-        let conn = Connection::open_in_memory().unwrap();
+        let mut conn = Connection::open_in_memory().unwrap();
         super::super::schema::migrate(&conn, Timestamp::default()).unwrap();
         conn.commit_hook(Some(|| true)).unwrap();
         assert!(take_durable_start(&conn).is_err());

@@ -297,6 +297,7 @@ mod tests {
                 max_attempts: None,
                 traceparent: None,
                 redriven_from: None,
+                callback: None,
             };
             let (job, sent) = lifecycle::enqueue(new, seq, Timestamp::default());
             row::insert(&conn, &Row { job, destination: 1, blocks: false }, true).unwrap();

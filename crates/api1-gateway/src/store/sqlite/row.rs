@@ -13,6 +13,7 @@ use rusqlite::{Connection, Result};
 
 use super::codes::{CAUSES, DEAD_REASONS, STATES, number};
 use super::columns::{Binder, Reader, nanos};
+use super::names::parse_name;
 
 /// A job with what the store alone knows of it.
 #[derive(Debug, Clone)]
@@ -114,7 +115,7 @@ const CHANGING: [&str; 35] = [
 /// The columns of [`CHANGING`] that a lease fills.
 const LEASE_COLUMNS: usize = 7;
 
-const FIXED: [&str; 11] = [
+const FIXED: [&str; 12] = [
     "seq",
     "id",
     "destination",
@@ -126,6 +127,7 @@ const FIXED: [&str; 11] = [
     "traceparent",
     "redriven_from",
     "checksum",
+    "callback",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -153,7 +155,7 @@ pub(super) fn insert(conn: &Connection, row: &Row, head: bool) -> Result<()> {
     columns.put(row.seq())?.uuid(job.id.0)?.put(row.destination)?.put(job.priority.level())?.time(job.accepted_at)?;
     columns.put(job.ordering_key.as_deref())?.put(job.max_attempts)?.put(job.expires_after.map(nanos))?;
     columns.put(job.traceparent.as_deref())?.put(job.redriven_from.map(|id| id.0.into_bytes().to_vec()))?;
-    columns.put(job.checksum)?.execute()?;
+    columns.put(job.checksum)?.put(job.callback.as_ref().map(DestinationName::as_str))?.execute()?;
     Ok(())
 }
 
@@ -226,6 +228,7 @@ pub(super) fn decode(row: &rusqlite::Row<'_>, name: impl FnOnce(i64) -> Option<D
         traceparent: columns.text_or_null()?,
         redriven_from: columns.uuid_or_null()?.map(JobId),
         checksum: columns.small()?,
+        callback: columns.text_or_null()?.map(|name| parse_name(&name)).transpose()?,
         state,
         updated_at,
         expires_at,

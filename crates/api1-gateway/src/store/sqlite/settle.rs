@@ -18,7 +18,8 @@ use super::row::Row;
 /// What these settlements may write.
 pub(super) fn cost(settlements: &[Settlement]) -> Cost {
     let bytes = settlements.iter().map(|settlement| match &settlement.report {
-        Report::Attempted(outcome) => outcome.response.as_ref().map_or(0, |response| response.body.len()),
+        // A callback may repeat the answer.
+        Report::Attempted(outcome) => outcome.response.as_ref().map_or(0, |response| 2 * response.body.len()),
         Report::Released => 0,
     });
     Cost { jobs: settlements.len(), bytes: bytes.sum() }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobs_core::destination::OrderingOnDead;
 use jobs_core::job::{Epoch, JobId, WorkerId};
 use jobs_core::lease::{LEASE_TERM, LeaseKey};
-use jobs_core::lifecycle::SettleResult;
+use jobs_core::lifecycle::{Cancel, SettleResult};
 use jobs_core::outcome::{Class, Outcome};
 use jobs_core::protocol::{ClaimResponse, SettleResponse, WireLease, WireRequest, WireResult, WireSettled};
 use jobs_core::store::{Enqueued, Judge, Lease, Report, SettleAnswer, Settlement};
@@ -59,6 +59,13 @@ impl World {
         self.begin_commit();
     }
 
+    /// A commit that reached the disk in the moment of a crash.
+    pub(super) fn commit_unheard(&mut self, mut ops: Vec<Op>) {
+        ops.sort_by_key(rank);
+        self.gateway.keep_what_is_synced(&ops, self.now);
+        ops.into_iter().for_each(|op| self.apply(op));
+    }
+
     fn apply(&mut self, op: Op) {
         match op {
             Op::Settle { call, worker, settlements, health, now } => {
@@ -84,7 +91,9 @@ impl World {
             }
             Op::Cancel { call, id, now } => {
                 let on_dead = self.gateway.on_dead(id);
-                if let Some((answer, job)) = self.gateway.state.cancel(id, on_dead, now) {
+                if let Some(job) = self.gateway.forgets_cancel(id) {
+                    self.watch.cancelled(Cancel::Requested, &job);
+                } else if let Some((answer, job)) = self.gateway.state.cancel(id, on_dead, now) {
                     self.watch.cancelled(answer, &job);
                     self.gateway.brain.job_changed(&job);
                 }
@@ -107,13 +116,19 @@ impl World {
                 }
             }
             Op::Sweep(now) => {
-                let told = self.gateway.lease_now(now);
+                let told = self.gateway.sweep_now(now);
+                self.gateway.expire_leased(now);
                 let swept = self.gateway.state.sweep(&self.gateway.brain.judge(), told);
                 self.gateway.brain.swept(&swept, now);
                 self.watch.swept(&swept, now);
+                self.gateway.misplace(&swept);
             }
             Op::Purge(now) => {
-                self.gateway.state.purge(self.plan.retention, now);
+                let mut retention = self.plan.retention;
+                if self.gateway.bug == Some(Bug::ForgetsKeysWithJobs) {
+                    retention.keys = retention.succeeded;
+                }
+                self.gateway.state.purge(retention, now);
                 self.watch.purged(&self.gateway.state);
             }
             Op::Claim { parked, planned } => self.claim_granted(parked, &planned),
@@ -124,6 +139,8 @@ impl World {
         let told = self.gateway.told(settlements);
         let answers = self.gateway.state.settle(worker, told, &self.gateway.brain.judge(), now);
         self.gateway.brain.settled(&answers, now);
+        self.gateway.jam(&answers);
+        self.gateway.reported.extend(settlements.iter().map(|settlement| settlement.key));
         self.gateway.brain.heard_from(worker, now);
         self.watch.settled(worker, settlements, &answers);
         self.watch.reports_taken(settlements);
@@ -141,6 +158,9 @@ impl World {
         self.gateway.brain.claimed(planned, &claimed, self.gateway.now(self.now));
         self.watch.claimed(worker, planned, &claimed, &self.gateway.state);
         let is_open = self.gateway.open.contains_key(&parked.call.id);
+        if !self.gateway.up {
+            return; // whoever asked will never know
+        }
         if claimed.leases.is_empty() {
             if self.now < parked.until && is_open {
                 self.gateway.parked.push(parked);
@@ -152,7 +172,7 @@ impl World {
                 claimed.leases.iter().map(|lease| LeaseKey { job_id: lease.job.id, epoch: lease.epoch }).collect();
             let release = self.gateway.brain.releases(worker, &new);
             let probes = self.gateway.health_checks(self.gateway.now(self.now));
-            let leases = claimed.leases.into_iter().map(|lease| self.gateway.wire(lease)).collect();
+            let leases = self.gateway.wire_all(claimed.leases);
             self.reply(parked.call, Answer::Claimed(ClaimResponse { leases, probes, release }));
         } else {
             // Whoever asked has hung up: what it would have had is released.
@@ -167,21 +187,22 @@ impl World {
 }
 
 impl Gateway {
-    /// Keeps the state as it was before `ops`, if nothing of them needs to be synced and a crash is near that may forget them.
+    /// Keeps the state as it was before `ops`, if nothing of them needs to be synced and a crash is near that may forget them: one
+    /// state for each commit since the last synced one.
     fn keep_what_is_synced(&mut self, ops: &[Op], now: Us) {
         self.commits += 1;
         match self.bug {
             Some(Bug::LosesSyncedWrites) => {
                 if self.commits.is_multiple_of(40) {
-                    self.synced = Some(self.state.clone());
+                    self.unsynced = vec![self.state.clone()];
                 }
                 return;
             }
             Some(Bug::ForgetsEnds) => {
                 if ops.iter().any(|op| matches!(op, Op::Enqueue { .. })) {
-                    self.synced = None;
-                } else if self.synced.is_none() {
-                    self.synced = Some(self.state.clone());
+                    self.unsynced.clear();
+                } else if self.unsynced.is_empty() {
+                    self.unsynced.push(self.state.clone());
                 }
                 return;
             }
@@ -189,9 +210,9 @@ impl Gateway {
         }
         let near = self.forgetting.iter().any(|crash| *crash >= now && crash - now <= UNSYNCED);
         if !ops.iter().all(|op| matches!(op, Op::Claim { .. })) {
-            self.synced = None;
-        } else if near && self.synced.is_none() {
-            self.synced = Some(self.state.clone());
+            self.unsynced.clear();
+        } else if near {
+            self.unsynced.push(self.state.clone());
         }
     }
 
@@ -209,7 +230,10 @@ impl Gateway {
             let live = leases.iter().find(|(key, ..)| key.job_id == settlement.key.job_id).map(|(key, ..)| key.epoch);
             let stale = live != Some(settlement.key.epoch);
             match (bug, &settlement.report) {
-                (Bug::NoEpochCheck, _) => settlement.key.epoch = live.unwrap_or(settlement.key.epoch),
+                (Bug::CountsReportsTwice, _) if !self.reported.contains(&settlement.key) => {}
+                (Bug::NoEpochCheck | Bug::CountsReportsTwice, _) => {
+                    settlement.key.epoch = live.unwrap_or(settlement.key.epoch)
+                }
                 (Bug::DropsLateOk, Report::Attempted(outcome)) if outcome.class == Class::Ok && stale => {
                     settlement.report = Report::Attempted(Outcome::of(Class::Down));
                 }
@@ -220,6 +244,18 @@ impl Gateway {
             }
         }
         told
+    }
+
+    fn wire_all(&self, leases: Vec<Lease>) -> Vec<WireLease> {
+        let mut wire: Vec<WireLease> = leases.into_iter().map(|lease| self.wire(lease)).collect();
+        match (self.bug, wire.as_mut_slice()) {
+            (Some(Bug::MixesPayloads), [first, second, ..]) => std::mem::swap(&mut first.payload, &mut second.payload),
+            (Some(Bug::WrongDestination), [.., last]) if self.commits.is_multiple_of(9) => {
+                last.destination.clone_from(&self.names[0]);
+            }
+            _ => {}
+        }
+        wire
     }
 
     fn wire(&self, lease: Lease) -> WireLease {

@@ -25,7 +25,7 @@ impl Watch {
         self.dirty = true;
         self.accepted += 1;
         self.open += 1;
-        let Some(Offer { post, other_body, keyed, ordering }) = self.offers.remove(&job.id) else {
+        let Some(Offer { post, not_before, other_body, keyed, ordering }) = self.offers.remove(&job.id) else {
             return self.violated(Rule::FromARequest, format!("job {} was stored and never asked for", job.id));
         };
         let body = store.request(job.id).map(|request| request.body);
@@ -43,6 +43,7 @@ impl Watch {
             site,
             seq: job.seq,
             ordering,
+            not_before,
             state: StateName::Pending,
             blocks: false,
             generation: 0,
@@ -155,13 +156,15 @@ impl Watch {
                 return self.violated(Rule::EndsStay, format!("{key:?} is claimed and was {}", job.state.as_str()));
             }
         }
-        let early = leased.from.run_at > planned.now.wall;
+        let due =
+            if leased.from.cause == Cause::New { leased.from.run_at.max(job.not_before) } else { leased.from.run_at };
+        let early = due > planned.now.wall;
         let released =
             early && leased.from.cause == Cause::Destination && self.sites[job.site].alive > job.failed_claim;
         let kind = planned.kind(&lease.job.destination);
         let on_health = kind == Some(Kind::Probe { on_health: true }) && leased.from.cause == Cause::Destination;
         if early && !released && !on_health {
-            let what = format!("{key:?} goes at {} and is due at {}", planned.now.wall, leased.from.run_at);
+            let what = format!("{key:?} goes at {} and is due at {due}", planned.now.wall);
             return self.violated(Rule::NotBeforeItsTime, what);
         }
         let (generation, site) = (job.generation, job.site);

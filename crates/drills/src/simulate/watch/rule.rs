@@ -23,6 +23,7 @@ pub enum Rule {
     InOrder,
     OutagesAreFree,
     AttemptsAreSends,
+    CancelsCount,
 }
 
 impl Rule {
@@ -47,6 +48,7 @@ impl Rule {
             Rule::InOrder => "contract: one job of an ordering key at a time, in the order of acceptance",
             Rule::OutagesAreFree => "contract: an outage is charged to no job",
             Rule::AttemptsAreSends => "contract: what was released unsent is not counted",
+            Rule::CancelsCount => "contract: a leased job whose cancel was acknowledged is not tried again",
         }
     }
 }

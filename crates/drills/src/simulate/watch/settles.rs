@@ -5,7 +5,7 @@ use jobs_core::lease::{LEASE_TERM, LeaseKey};
 use jobs_core::lifecycle::{Cancel, Redrive, SettleResult};
 use jobs_core::outcome::{Class, Outcome};
 use jobs_core::store::{Report, SettleAnswer, Settlement, Swept};
-use jobs_core::time::Now;
+use jobs_core::time::{Now, Timestamp};
 
 use super::{Rule, Watch, legal, named};
 
@@ -130,6 +130,11 @@ impl Watch {
             Class::Ok => self.check_success(key, after),
             Class::JobFail | Class::Suspect => self.note_alive(key.job_id),
             Class::Overload | Class::Down | Class::Error => self.note_failure(key.job_id),
+        }
+        if after.state.name() == StateName::Pending
+            && self.jobs.get(&key.job_id).is_some_and(|job| job.cancel_requested)
+        {
+            self.violated(Rule::CancelsCount, format!("{key:?} was to be cancelled and waits again"));
         }
         let is_failure = outcome.class != Class::Ok;
         let step = self.step;
@@ -291,7 +296,10 @@ impl Watch {
         let label = match (answer, watched.state) {
             (Redrive::Redriven, StateName::Dead) => "redrive: dead",
             (Redrive::Redriven, StateName::Cancelled) => "redrive: cancelled",
-            (Redrive::RunNow, StateName::Pending) => return self.note("redrive: run now"),
+            (Redrive::RunNow, StateName::Pending) => {
+                watched.not_before = Timestamp::default();
+                return self.note("redrive: run now");
+            }
             (Redrive::Leased, StateName::Leased) => return self.note("redrive: leased"),
             (Redrive::Succeeded, StateName::Succeeded) => return self.note("redrive: succeeded"),
             (answer, before) => {

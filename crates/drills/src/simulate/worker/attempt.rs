@@ -127,6 +127,9 @@ impl World {
             Heard::TimedOut if self.plan.bug == Some(Bug::SucceedsUnheard) && sent_at.is_some() => {
                 outcome(&attempt, WireClass::Attempted(Class::Ok), latency)
             }
+            Heard::TimedOut if self.plan.bug == Some(Bug::CallsSentUnsent) && sent_at.is_some() => {
+                outcome(&attempt, WireClass::Release, 0)
+            }
             Heard::TimedOut if sent_at.is_some() => no_answer("no answer in time"),
             Heard::TimedOut => no_answer("cannot connect in time"),
             Heard::Answered(Reply::Reset { .. } | Reply::Silence) => no_answer("connection reset"),
