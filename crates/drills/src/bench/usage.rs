@@ -1,4 +1,4 @@
-//! What the benchmark itself takes of the machine: processor time, from Linux's `/proc`.
+//! What processes take of the machine, from Linux's `/proc`: the benchmark itself of the processors, the gateway of the disk.
 
 use std::time::Duration;
 
@@ -23,6 +23,12 @@ impl Cpu {
         let ticks = ticks()? + ticks()?;
         Some(Cpu(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)))
     }
+}
+
+/// Bytes that the process `id` has had written to the disk, as far as the system accounts for them; `None` where it does not tell.
+pub(super) fn written_bytes(id: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
 /// Processors of this machine.

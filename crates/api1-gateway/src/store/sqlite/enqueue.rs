@@ -47,7 +47,7 @@ fn enqueue_one(batch: &mut Batch<'_>, mut new: NewJob, now: Timestamp) -> rusqli
     let destination = batch.destination(&job.destination)?;
     let row = Row { job, destination, blocks: false };
     batch.insert(&row)?;
-    request::insert(batch.conn, row.seq(), &request)?;
+    request::insert(&mut batch.statements, row.seq(), &request)?;
     if let Some(key) = idempotency {
         bind_key(batch, &row, &key)?;
     }
