@@ -33,6 +33,7 @@ mod row;
 mod schema;
 mod settle;
 mod space;
+mod statements;
 mod steer;
 mod steering;
 mod sweep;

@@ -285,7 +285,7 @@ impl Search<'_, '_> {
     fn take(&mut self, seq: i64) -> Result<Taken> {
         let Some(epoch) = self.batch.known.epochs.next() else { return Ok(Taken::Refused) };
         let mut row = self.batch.row(seq)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let request = request::read(self.batch.conn, seq)?.unwrap_or_default();
+        let request = request::read_in(&mut self.batch.statements, seq)?.unwrap_or_default();
         let was = row.was();
         if !row.job.is_intact(&request) {
             lifecycle::corrupt(&mut row.job, self.now.wall);

@@ -62,7 +62,7 @@ fn accept(batch: &mut Batch<'_>, new: NewJob, now: Timestamp) -> rusqlite::Resul
     let destination = batch.destination(&job.destination)?;
     let row = Row { job, destination, blocks: false };
     batch.insert(&row)?;
-    request::insert(batch.conn, row.seq(), &request)?;
+    request::insert(&mut batch.statements, row.seq(), &request)?;
     batch.count(Counter::Accepted, 1);
     Ok(row)
 }

@@ -80,11 +80,11 @@ fn settle_attempted(
     if settled.result == SettleResult::Applied {
         row.decide_blocking(&policy);
         if let Some(line) = &settled.attempt {
-            attempt::insert(batch.conn, row, line)?;
+            attempt::insert(&mut batch.statements, row, line)?;
             batch.count(Counter::Attempts, 1);
         }
         if let Some(response) = &outcome.response {
-            attempt::keep_response(batch.conn, row.seq(), outcome.status, response)?;
+            attempt::keep_response(&mut batch.statements, row.seq(), outcome.status, response)?;
         }
     }
     Ok(settled)
