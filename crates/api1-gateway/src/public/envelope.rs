@@ -64,7 +64,7 @@ pub(super) enum Envelopes {
 }
 
 /// The fields there are; the README explains each.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "destination",
     "payload",
     "payload_base64",
@@ -77,6 +77,7 @@ const FIELDS: [&str; 12] = [
     "ordering_key",
     "max_attempts",
     "headers",
+    "callback",
 ];
 
 /// Most members kept of a JSON object: one more than an envelope or its headers may have, so that a flood is known as one.

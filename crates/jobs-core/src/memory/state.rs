@@ -285,11 +285,15 @@ impl State {
         }
         for seq in self.shelf.out_of_time(now.wall, STEP_LIMIT) {
             let policy = judge.policy(&self.shelf.get(seq).job.destination);
-            self.shelf.change(seq, |record| {
-                lifecycle::expire(&mut record.job, now.wall);
+            let expired = self.shelf.change(seq, |record| {
+                let expired = lifecycle::expire(&mut record.job, now.wall).is_some();
                 record.decide_blocking(&policy);
+                expired
             });
-            swept.expired.push(self.shelf.get(seq).job.clone());
+            // The end of an earlier one may have ended it: the notice that a job is still being tried.
+            if expired {
+                swept.expired.push(self.shelf.get(seq).job.clone());
+            }
         }
         swept
     }
