@@ -164,6 +164,7 @@ impl Rig {
             released_below: destination_epoch,
             fresh: 0,
             kind: Kind::Regular,
+            ordering_on_dead: OrderingOnDead::Free,
             begun: Tick(2),
             ok_begun: Tick::NEVER,
         }

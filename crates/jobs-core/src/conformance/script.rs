@@ -228,6 +228,7 @@ impl Script {
                 released_below: self.epochs[index] + u64::from(on_health && kind != Kind::Regular),
                 fresh: if self.dice.chance(60) { self.dice.below(4) as u32 } else { 0 },
                 kind,
+                ordering_on_dead: OrderingOnDead::Free,
                 begun: Tick(self.tick),
                 ok_begun: Tick(self.dice.below(self.tick)),
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::keys::KeyName;
 use super::lane::Lane;
-use crate::destination::{OrderingOnDead, Policy};
+use crate::destination::OrderingOnDead;
 use crate::job::{Attempt, DestinationName, Job, JobId, Request, State, StateName};
 use crate::lifecycle;
 use crate::outcome::Response;
@@ -27,9 +27,9 @@ pub(super) struct Record {
 
 impl Record {
     /// To be called where the job may just have died: whether it blocks is decided now, by the policy of this moment.
-    pub(super) fn decide_blocking(&mut self, policy: &Policy) {
+    pub(super) fn decide_blocking(&mut self, on_dead: OrderingOnDead) {
         let is_dead = self.job.state.name() == StateName::Dead;
-        self.blocks = is_dead && self.job.ordering_key.is_some() && policy.ordering_on_dead == OrderingOnDead::Block;
+        self.blocks = is_dead && self.job.ordering_key.is_some() && on_dead == OrderingOnDead::Block;
     }
 }
 

@@ -100,7 +100,7 @@ impl State {
             return Enqueued::Replayed { id, state };
         }
         self.last_seq += 1;
-        let (job, request) = lifecycle::enqueue(new, self.last_seq, now);
+        let (job, request) = lifecycle::enqueue(new, self.last_seq, self.last_epoch, now);
         let name = idempotency.as_ref().map(|key| (key.scope.clone(), key.key.clone()));
         if let Some(key) = idempotency {
             self.keys.bind(key, job.id);
@@ -111,8 +111,7 @@ impl State {
         Enqueued::Accepted(job)
     }
 
-    /// See [`crate::store::JobStore::claim`]. A job found corrupt frees its ordering key, whatever the destination says of
-    /// dead jobs: a claim has no policy at hand.
+    /// See [`crate::store::JobStore::claim`].
     pub fn claim(&mut self, worker: WorkerId, grants: &[Grant], now: Now) -> Claimed {
         let mut claimed = Claimed::default();
         for grant in grants {
@@ -151,7 +150,10 @@ impl State {
             };
             let record = self.shelf.get(seq);
             if !record.job.is_intact(&record.request) {
-                self.shelf.change(seq, |record| lifecycle::corrupt(&mut record.job, now.wall));
+                self.shelf.change(seq, |record| {
+                    lifecycle::corrupt(&mut record.job, now.wall);
+                    record.decide_blocking(grant.ordering_on_dead);
+                });
                 died.push(self.shelf.get(seq).job.clone());
                 continue;
             }
@@ -226,7 +228,7 @@ impl State {
         self.shelf.change(seq, |record| {
             let settled = lifecycle::settle(&mut record.job, epoch, &outcome, &context, now.wall);
             if settled.result == SettleResult::Applied {
-                record.decide_blocking(&policy);
+                record.decide_blocking(policy.ordering_on_dead);
                 record.attempts.extend(settled.attempt.clone());
                 record.response =
                     outcome.response.map(|response| (outcome.status, response)).or(record.response.take());
@@ -252,7 +254,9 @@ impl State {
     /// See [`crate::store::JobStore::redrive`].
     pub fn redrive(&mut self, id: JobId, new_key: bool, now: Now) -> Steered<Redrive> {
         let seq = self.shelf.seq_of(id)?;
-        let answer = self.shelf.change(seq, |record| lifecycle::redrive(&mut record.job, new_key, now.wall));
+        let last_issued = self.last_epoch;
+        let answer =
+            self.shelf.change(seq, |record| lifecycle::redrive(&mut record.job, new_key, last_issued, now.wall));
         Some((answer, self.shelf.get(seq).job.clone()))
     }
 
@@ -266,7 +270,7 @@ impl State {
             let policy = judge.policy(&self.shelf.get(seq).job.destination);
             let lapsed = self.shelf.change(seq, |record| {
                 let lapsed = lifecycle::lapse(&mut record.job, key.epoch, &policy, now.wall)?;
-                record.decide_blocking(&policy);
+                record.decide_blocking(policy.ordering_on_dead);
                 record.attempts.push(lapsed.attempt.clone());
                 Some(lapsed)
             });
@@ -280,7 +284,7 @@ impl State {
             let policy = judge.policy(&self.shelf.get(seq).job.destination);
             self.shelf.change(seq, |record| {
                 lifecycle::expire(&mut record.job, now.wall);
-                record.decide_blocking(&policy);
+                record.decide_blocking(policy.ordering_on_dead);
             });
             swept.expired.push(self.shelf.get(seq).job.clone());
         }

@@ -43,7 +43,7 @@ fn enqueue_one(batch: &mut Batch<'_>, mut new: NewJob, now: Timestamp) -> rusqli
         return repeat(batch, key, &bound);
     }
     batch.known.last_seq += 1;
-    let (job, request) = lifecycle::enqueue(new, batch.known.last_seq, now);
+    let (job, request) = lifecycle::enqueue(new, batch.known.last_seq, batch.known.epochs.last(), now);
     let destination = batch.destination(&job.destination)?;
     let row = Row { job, destination, blocks: false };
     batch.insert(&row)?;

@@ -177,7 +177,7 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use jobs_core::conformance::rig::api2;
-    use jobs_core::job::{JobId, NewJob, Priority, Request};
+    use jobs_core::job::{Epoch, JobId, NewJob, Priority, Request};
     use jobs_core::lifecycle;
     use jobs_core::time::Timestamp;
     use uuid::Uuid;
@@ -208,7 +208,7 @@ mod tests {
                 traceparent: None,
                 redriven_from: None,
             };
-            let (job, sent) = lifecycle::enqueue(new, seq, Timestamp::default());
+            let (job, sent) = lifecycle::enqueue(new, seq, Epoch::NONE, Timestamp::default());
             row::insert(&conn, &Row { job, destination: 1, blocks: false }, true).unwrap();
             request::insert(&conn, seq as i64, &sent).unwrap();
         }
