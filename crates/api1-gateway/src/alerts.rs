@@ -177,13 +177,13 @@ fn job(webhook: DestinationName, mut alert: Value, now: Timestamp) -> NewJob {
 #[cfg(test)]
 mod tests {
     use jobs_core::conformance::rig::plain_job;
-    use jobs_core::job::{DeadReason, State as JobState};
+    use jobs_core::job::{DeadReason, Epoch, State as JobState};
     use jobs_core::lifecycle;
 
     use super::*;
 
     fn dead(n: u128) -> Job {
-        let (mut job, _) = lifecycle::enqueue(plain_job(n, Bytes::new()), 1, Timestamp::default());
+        let (mut job, _) = lifecycle::enqueue(plain_job(n, Bytes::new()), 1, Epoch::NONE, Timestamp::default());
         job.state = JobState::Dead { at: Timestamp::default(), reason: DeadReason::Permanent };
         job
     }

@@ -5,6 +5,7 @@
 //! the sweeper, so a change can be late but not lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jobs_core::dispatch::{Change, DestinationView};
 use jobs_core::gate::Transition;
@@ -18,7 +19,7 @@ impl App {
     ///
     /// # Errors
     /// When the store could not write one of them: it and those behind it are tried again by the next call.
-    pub(crate) async fn persist_gates(&self) -> Result<(), StoreError> {
+    pub(crate) async fn persist_gates(self: &Arc<Self>) -> Result<(), StoreError> {
         if self.dispatcher().changes().is_empty() {
             return Ok(());
         }
@@ -29,13 +30,13 @@ impl App {
             self.store.put_gate(change.destination.clone(), change.record.clone()).await?;
             self.dispatcher().persisted(change);
             self.work.notify_waiters();
-            self.tell_of_change(change).await;
+            self.tell_of_change(change);
         }
         Ok(())
     }
 
     /// As [`App::persist_gates`], where nobody can be told of a failure.
-    pub(crate) async fn try_to_persist_gates(&self) {
+    pub(crate) async fn try_to_persist_gates(self: &Arc<Self>) {
         if let Err(error) = self.persist_gates().await {
             log::warn!(error:% = error; "a gate's change could not be written, and nothing is granted under it; trying again");
         }
@@ -58,7 +59,7 @@ impl App {
         *told = now;
     }
 
-    async fn tell_of_change(&self, change: &Change) {
+    fn tell_of_change(self: &Arc<Self>, change: &Change) {
         self.gate_changed(&change.destination);
         let destination = change.destination.as_str();
         let reason = change.record.open.as_ref().map(|(_, reason)| reason.as_str());
@@ -69,8 +70,8 @@ impl App {
             }
             (Some(Transition::Recovered | Transition::Opened), None) => {
                 self.alerts.gate_closed(&change.destination);
-                let waiting = self.waiting(&change.destination).await;
-                log::info!(destination, waiting; "destination recovered: what the outage held is released");
+                // Nobody waits for it: counting waits for its turn among other questions, and a report for no log line.
+                tokio::spawn(tell_of_recovery(Arc::clone(self), change.destination.clone()));
             }
             // By hand: told where it was asked for.
             (None, _) => {}
@@ -82,4 +83,9 @@ impl App {
         let counts: BTreeMap<_, _> = self.store.stats().await.ok()?.destinations;
         counts.get(destination)?.get(&StateName::Pending).copied()
     }
+}
+
+async fn tell_of_recovery(app: Arc<App>, destination: DestinationName) {
+    let waiting = app.waiting(&destination).await;
+    log::info!(destination = destination.as_str(), waiting; "destination recovered: what the outage held is released");
 }

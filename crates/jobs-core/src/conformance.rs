@@ -158,6 +158,7 @@ macro_rules! conformance_suite {
                     the_end_of_a_job_behind_the_head_frees_nobody,
                     a_dead_head_blocks_where_its_destination_says_so,
                     every_way_to_die_blocks,
+                    a_corrupt_head_blocks_where_its_destination_says_so,
                     a_late_ok_for_a_blocking_dead_head_frees_its_key,
                     what_a_dead_head_does_is_decided_when_it_dies,
                     a_redriven_job_comes_back_to_its_old_place,
@@ -227,6 +228,7 @@ macro_rules! conformance_suite {
                     leases_get_a_full_term_after_a_reopen,
                     a_holder_may_settle_after_a_reopen,
                     an_ok_counts_whose_claim_a_crash_made_forgotten,
+                    an_epoch_from_before_a_job_or_its_redrive_is_refused,
                 }
             }
 

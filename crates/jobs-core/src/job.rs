@@ -261,7 +261,8 @@ pub struct Progress {
     pub first_suspect: Tick,
     /// 0 at first; each redrive adds one.
     pub generation: u32,
-    /// The last epoch before the present generation: answers under it or below come too late.
+    /// The last epoch issued to any job before the present generation: an answer under it or below is of an earlier one, or of
+    /// no lease at all.
     pub generation_floor: Epoch,
     /// The last epoch issued to this job.
     pub last_epoch: Epoch,

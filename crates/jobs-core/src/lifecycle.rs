@@ -17,7 +17,9 @@ use crate::time::Timestamp;
 pub use settle::{DuplicateCause, SettleContext, SettleResult, Settled, release, settle};
 
 /// A job is accepted: pending, due at its `run_at`. The caller stores both parts in one durable commit before it answers.
-pub fn enqueue(new: NewJob, seq: u64, now: Timestamp) -> (Job, Request) {
+///
+/// `last_issued`: the last epoch issued to any job so far. No lease of this one is under it or below.
+pub fn enqueue(new: NewJob, seq: u64, last_issued: Epoch, now: Timestamp) -> (Job, Request) {
     let checksum = Job::checksum_of(new.id, &new.destination, now, new.ordering_key.as_deref(), &new.request);
     let job = Job {
         id: new.id,
@@ -35,7 +37,7 @@ pub fn enqueue(new: NewJob, seq: u64, now: Timestamp) -> (Job, Request) {
         state: State::Pending(Pending { run_at: new.run_at.max(now), cause: Cause::New, fail_epoch: 0 }),
         updated_at: now,
         expires_at: new.expires_after.map(|after| now.plus(after)),
-        progress: Progress::default(),
+        progress: Progress { generation_floor: last_issued, ..Progress::default() },
     };
     (job, new.request)
 }
@@ -199,7 +201,8 @@ pub enum Redrive {
 /// An operator wants the job tried again: from its end with everything counted anew, or, still waiting, now.
 ///
 /// `new_key`: the destination is to receive another `Idempotency-Key`, because it answers the old one from memory.
-pub fn redrive(job: &mut Job, new_key: bool, now: Timestamp) -> Redrive {
+/// `last_issued`: as in [`enqueue`], for the new generation.
+pub fn redrive(job: &mut Job, new_key: bool, last_issued: Epoch, now: Timestamp) -> Redrive {
     let answer = match &mut job.state {
         State::Leased(_) => return Redrive::Leased,
         State::Succeeded { .. } => return Redrive::Succeeded,
@@ -211,7 +214,7 @@ pub fn redrive(job: &mut Job, new_key: bool, now: Timestamp) -> Redrive {
             let old = std::mem::take(&mut job.progress);
             job.progress = Progress {
                 generation: old.generation + 1,
-                generation_floor: old.last_epoch,
+                generation_floor: old.last_epoch.max(last_issued),
                 last_epoch: old.last_epoch,
                 key_generation: old.key_generation,
                 ..Progress::default()
@@ -230,12 +233,12 @@ pub fn redrive(job: &mut Job, new_key: bool, now: Timestamp) -> Redrive {
 }
 
 /// [`redrive`], for mass redrive `number`. Only of a job that has ended and can be redriven; answers whether it was.
-pub fn redrive_with_others(job: &mut Job, number: u32, new_key: bool, now: Timestamp) -> bool {
+pub fn redrive_with_others(job: &mut Job, number: u32, new_key: bool, last_issued: Epoch, now: Timestamp) -> bool {
     match &job.state {
         State::Dead { .. } | State::Cancelled { .. } => {}
         State::Pending(_) | State::Leased(_) | State::Succeeded { .. } => return false,
     }
-    redrive(job, new_key, now);
+    redrive(job, new_key, last_issued, now);
     job.progress.redrive = Some(number);
     true
 }

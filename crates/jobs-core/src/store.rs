@@ -33,7 +33,7 @@ pub enum StoreError {
     /// The write may or may not be durable: ask again with the same idempotency key. The store is unusable from now on.
     #[error("the outcome of a write is unknown, so the store has stopped: {0}")]
     Broken(String),
-    /// A question took too long, or made way for a write: nothing was changed, ask again.
+    /// A question took too long or made way for a write, or too much waits to be written: nothing was changed, ask again.
     #[error("the store is busy: {0}")]
     Busy(String),
     /// It is closing, or has closed.
@@ -79,6 +79,8 @@ pub struct Grant {
     pub fresh_after: Timestamp,
     /// A probe is claimed in an order of its own.
     pub kind: Kind,
+    /// What a job that is found corrupt does to those behind it.
+    pub ordering_on_dead: OrderingOnDead,
     pub begun: Tick,
     /// See [`crate::job::Leased::ok_begun`].
     pub ok_begun: Tick,
@@ -268,7 +270,7 @@ pub trait JobStore: Steering {
     /// Accepts `jobs` in their order, all in one durable commit, which has happened when this answers. `seq` rises in
     /// order of acceptance. A key of the same scope that came before, in an earlier call or this one, makes a replay
     /// (same fingerprint: counted, durably, before the answer) or is refused (another fingerprint). Unfinished earlier jobs
-    /// of the same (destination, ordering key) block a job until they have ended.
+    /// of the same (destination, ordering key) block a job until they have ended. No epoch issued until now is ever a job's own.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>, StoreError>;
 
     /// Leases to `worker`, for each grant in turn, at most `max` due jobs of its destination that are heads of their
@@ -301,7 +303,8 @@ pub trait JobStore: Steering {
         now: Now,
     ) -> Result<Steered<Cancel>, StoreError>;
 
-    /// [`crate::lifecycle::redrive`], durable. The job keeps its place (`seq`) in its ordering key.
+    /// [`crate::lifecycle::redrive`], durable. The job keeps its place (`seq`) in its ordering key. No epoch issued until now is
+    /// of its new generation.
     async fn redrive(&self, id: JobId, new_key: bool, now: Now) -> Result<Steered<Redrive>, StoreError>;
 
     /// Ends leases past their deadline ([`crate::lifecycle::lapse`]) and waiting jobs past theirs

@@ -126,11 +126,13 @@ async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease) -> En
             End::Answered(answer, unread)
         }
         Ok(Err(error)) => {
+            lease.give_up();
             let class = if cause::fault(&error) == Fault::Tls { Class::Suspect } else { Class::Down };
             End::NoAnswer(class, cause::describe(&error))
         }
         Err(_late) => {
-            let what = if lease.sent_at().is_some() { "no answer" } else { "cannot connect" };
+            // Decided, not only looked at: the connection may be about to take the request.
+            let what = if lease.give_up() { "no answer" } else { "cannot connect" };
             End::NoAnswer(Class::Down, format!("{what} within {}", duration::show(limit)))
         }
     }

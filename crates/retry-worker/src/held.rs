@@ -77,6 +77,12 @@ impl Lease {
         self.decide(WITHDRAWN);
     }
 
+    /// Nobody waits for an answer any more. Answers whether the request may have been written; if not, it never will be.
+    pub fn give_up(&self) -> bool {
+        self.withdraw();
+        self.sent_at().is_some()
+    }
+
     fn decide(&self, state: u8) {
         // Failing means that it has been decided before, which is final.
         self.state.compare_exchange(UNSENT, state, Ordering::AcqRel, Ordering::Acquire).ok();
@@ -259,6 +265,17 @@ mod tests {
         assert!(!leases[1].begin_send(at(4_501)));
         assert!(!leases[1].begin_send(at(0)), "what is withdrawn stays withdrawn");
         assert_eq!(leases[0].sent_at(), Some(at(4_500)));
+        assert_eq!(leases[1].sent_at(), None);
+    }
+
+    #[test]
+    fn what_is_given_up_unsent_is_never_written() {
+        let held = Held::new(8);
+        let leases = held.begin(&[granted(1, "a"), granted(2, "a")], at(0));
+        assert!(leases[0].begin_send(at(1)));
+        assert!(leases[0].give_up());
+        assert!(!leases[1].give_up());
+        assert!(!leases[1].begin_send(at(2)), "a connection that comes late");
         assert_eq!(leases[1].sent_at(), None);
     }
 

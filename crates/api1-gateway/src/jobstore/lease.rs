@@ -98,7 +98,7 @@ mod tests {
             redriven_from: None,
             callback: None,
         };
-        let (job, request) = lifecycle::enqueue(new, 1, Timestamp::default());
+        let (job, request) = lifecycle::enqueue(new, 1, Epoch::NONE, Timestamp::default());
         Lease { job, epoch: Epoch::new(1, 1), request }
     }
 

@@ -143,7 +143,7 @@ mod tests {
             redriven_from: None,
             callback: None,
         };
-        let (mut job, _) = lifecycle::enqueue(new, 1, at("2026-11-26T12:00:00Z"));
+        let (mut job, _) = lifecycle::enqueue(new, 1, Epoch::NONE, at("2026-11-26T12:00:00Z"));
         job.state = State::Pending(Pending { run_at: at(run_at), cause, fail_epoch: 0 });
         job
     }

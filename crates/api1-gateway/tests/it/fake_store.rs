@@ -31,6 +31,8 @@ pub(crate) struct FakeStore {
     pub(crate) free: Mutex<Option<u64>>,
     /// While true, enqueues, claims and settles are carried out but not answered.
     pub(crate) holds: watch::Sender<bool>,
+    /// While true, so are the counters.
+    pub(crate) holds_stats: watch::Sender<bool>,
     /// Answers held back so far.
     pub(crate) held: watch::Sender<u32>,
     /// Why the store has broken, once it has.
@@ -46,6 +48,7 @@ impl FakeStore {
             read_refusal: Mutex::new(None),
             free: Mutex::new(None),
             holds: watch::Sender::new(false),
+            holds_stats: watch::Sender::new(false),
             held: watch::Sender::new(0),
             broken: watch::Sender::new(None),
         })
@@ -185,6 +188,7 @@ impl JobStore for FakeStore {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
+        self.holds_stats.subscribe().wait_for(|holds| !holds).await.unwrap();
         self.inner.stats().await
     }
 

@@ -1,12 +1,10 @@
 //! Hold, probe, release, as workers and people see it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use api1_gateway::store::sqlite::SqliteStore;
 use jobs_core::destination::HealthCheck;
-use jobs_core::process::clock::{self, Clock};
+use jobs_core::process::clock;
 use jobs_core::store::StoreError;
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::fake_store::FakeStore;
-use crate::support::{Gateway, Worker, adjust, answer, eventually, setup};
+use crate::support::{Gateway, PATIENCE, Worker, adjust, answer, eventually, on_sqlite, setup};
 
 /// Most probes in any second, and jobs that five failures are enough of.
 const MOST_PROBES: usize = 4;
@@ -58,11 +56,6 @@ async fn open(gateway: &Gateway, worker: &Worker<'_>) {
 /// The next lease, in some seconds at most.
 async fn next(worker: &Worker<'_>) -> Value {
     eventually("something is granted", async || worker.claim(1, 5_000).await.pop()).await
-}
-
-async fn on_sqlite(path: &Path) -> Gateway {
-    let store = SqliteStore::open(path, Clock::new().now()).unwrap();
-    Gateway::on(Arc::new(store), setup()).await
 }
 
 /// All rows of a table, as another reader of the file sees them.
@@ -263,6 +256,23 @@ async fn while_a_gates_change_cannot_be_written_nothing_is_granted_and_it_is_wri
     *store.gate_refusal.lock().unwrap() = None;
     worker.report(&next(&worker).await, "down").await;
     assert_eq!(shown(&gateway).await["state"], "open");
+}
+
+#[tokio::test]
+async fn a_recovery_waits_for_nobody_who_counts_what_it_releases() {
+    let store = FakeStore::new();
+    let gateway = Gateway::on(store.clone(), setup()).await;
+    let worker = Worker::new(&gateway);
+    open(&gateway, &worker).await;
+    let probe = next(&worker).await;
+    store.holds_stats.send_replace(true);
+    let released = async {
+        worker.report(&probe, "ok").await;
+        take(&worker, 1).await
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, released).await.map(|leases| leases.len()), Ok(1));
+    store.holds_stats.send_replace(false);
+    assert_eq!(shown(&gateway).await["state"], "ramp");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use reqwest::Client;
 use serde_json::Value;
@@ -23,6 +24,8 @@ fn output(arguments: &[&str]) -> Output {
 /// A running gateway, killed when the test is over.
 struct Program {
     child: Child,
+    /// What it has logged since it listens.
+    log: Arc<Mutex<String>>,
     address: SocketAddr,
     client: Client,
 }
@@ -50,9 +53,17 @@ impl Program {
                 break rest.split_whitespace().next().unwrap().parse().unwrap();
             }
         };
-        // Its log must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Program { child, address, client: client() }
+        let log: Arc<Mutex<String>> = Arc::default();
+        let written = Arc::clone(&log);
+        // To its end, whoever looks: its log must not fill the pipe.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut log: MutexGuard<'_, String> = written.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Program { child, log, address, client: client() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -64,9 +75,13 @@ impl Program {
         assert!(sent.success());
     }
 
+    async fn logs(&self, text: &str) {
+        eventually(text, async || self.log.lock().unwrap().contains(text).then_some(())).await;
+    }
+
     /// The exit code, once it has ended.
     async fn exit_code(&mut self) -> Option<i32> {
-        let child = std::sync::Mutex::new(&mut self.child);
+        let child = Mutex::new(&mut self.child);
         eventually("the program ends", async || child.lock().unwrap().try_wait().unwrap()).await.code()
     }
 }
@@ -195,6 +210,7 @@ async fn a_hangup_reloads_the_destinations_unless_they_have_mistakes() {
     };
     write("not toml");
     program.signal("HUP");
+    program.logs("destinations not reloaded").await;
     write(&destination("new"));
     assert_eq!(status("old").await, 202);
     program.signal("HUP");

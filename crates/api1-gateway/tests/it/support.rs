@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api1_gateway::app::{Limits, Setup};
 use api1_gateway::auth::Keys;
 use api1_gateway::server::{self, ServeError};
+use api1_gateway::store::sqlite::SqliteStore;
 use jobs_core::destination::Destination;
 use jobs_core::memory::MemoryStore;
 use jobs_core::process::clock::{self, Clock};
@@ -116,6 +118,11 @@ impl Gateway {
         eventually(&format!("{name} becomes {wanted}"), async || (self.metric(name).await == wanted).then_some(()))
             .await;
     }
+}
+
+pub(crate) async fn on_sqlite(path: &Path) -> Gateway {
+    let store = SqliteStore::open(path, Clock::new().now()).unwrap();
+    Gateway::on(Arc::new(store), setup()).await
 }
 
 /// Asks again and again until `look` finds something; fails after [`PATIENCE`].

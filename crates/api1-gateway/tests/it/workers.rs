@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::payloads::headers;
-use crate::support::{Gateway, Worker, adjust, answer, eventually, id, problem, setup};
+use crate::support::{Gateway, Worker, adjust, answer, eventually, id, on_sqlite, problem, setup};
 
 #[tokio::test]
 async fn a_lease_has_all_that_is_needed_for_the_call() {
@@ -120,6 +120,24 @@ async fn settling_twice_is_harmless_and_a_stale_or_invented_epoch_changes_nothin
     assert!(results[2] == "ok" || results[2] == "already_finished");
     let job = gateway.job(&id).await;
     assert_eq!((&job["state"], &job["attempts"]), (&json!("succeeded"), &json!(1)));
+}
+
+#[tokio::test]
+async fn an_epoch_invented_for_an_earlier_start_of_the_gateway_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let first = on_sqlite(&path).await;
+    first.shutdown.trigger();
+    first.serving.await.unwrap().unwrap();
+
+    let gateway = on_sqlite(&path).await;
+    let id = gateway.accepted("{}").await;
+    let worker = Worker::new(&gateway);
+    let outcome = |epoch: u64| json!({"job_id": id, "epoch": epoch, "class": "ok"});
+    for result in worker.settle(json!([outcome((1 << 32) + 5), outcome((2 << 32) - 1), outcome(2 << 32)])).await {
+        assert_eq!((&result["result"], &result["state"]), (&json!("lease_lost"), &json!("pending")), "{result}");
+    }
+    assert_eq!(worker.report(&worker.claim_one().await, "ok").await["state"], "succeeded");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jobs_core::charging::Evidence;
-use jobs_core::destination::{Destination, Policy};
+use jobs_core::destination::{Destination, OrderingOnDead, Policy};
 use jobs_core::dispatch::{Change, DestinationView, Dispatcher};
 use jobs_core::gate::Kind;
 use jobs_core::job::{DestinationName, Epoch, Job, Tick, WorkerId};
@@ -79,6 +79,7 @@ impl Brain {
                 fresh: 0,
                 fresh_after: jobs_core::time::Timestamp::default(),
                 kind: Kind::Regular,
+                ordering_on_dead: OrderingOnDead::Free,
                 begun: Tick(1),
                 ok_begun: Tick::NEVER,
             };

@@ -283,7 +283,7 @@ pub async fn a_rotten_request_is_dead_and_never_leased(under_test: &impl StoreUn
     }
 }
 
-async fn under_test_is_closed_for_rot<S: StoreUnderTest>(under_test: &S, rig: &mut Rig, id: JobId) -> bool {
+pub(super) async fn under_test_is_closed_for_rot<S: StoreUnderTest>(under_test: &S, rig: &mut Rig, id: JobId) -> bool {
     if !S::DURABLE {
         return under_test.rot(id).await;
     }

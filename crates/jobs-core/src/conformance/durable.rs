@@ -265,3 +265,22 @@ pub async fn an_ok_counts_whose_claim_a_crash_made_forgotten<S: StoreUnderTest>(
     let late = rig.settle(forgotten, Class::Ok).await;
     assert_eq!((late.result, late.job.state.name()), (SettleResult::Applied, StateName::Succeeded));
 }
+
+pub async fn an_epoch_from_before_a_job_or_its_redrive_is_refused<S: StoreUnderTest>(under_test: &S) {
+    if !S::DURABLE {
+        return;
+    }
+    let mut rig = Rig::open(under_test).await;
+    let redriven = rig.ended(StateName::Dead).await;
+    let earlier = Epoch::new(rig.store.start(), 1_000);
+    rig.reopen(under_test).await;
+    rig.redrive(redriven).await;
+    let accepted = rig.accept_one().await;
+    for id in [redriven, accepted] {
+        let before = rig.stored(id).await;
+        for class in Class::ALL {
+            let settled = rig.settle(LeaseKey { job_id: id, epoch: earlier }, class).await;
+            assert_eq!((settled.result, settled.job), (SettleResult::LeaseLost, before.clone()), "{class:?}");
+        }
+    }
+}

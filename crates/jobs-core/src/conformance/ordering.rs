@@ -1,12 +1,13 @@
 //! Ordering keys: one at a time, in the order of acceptance, through every way a job can end and come back.
 
 use super::StoreUnderTest;
-use super::rig::{Rig, api2, dead, destination, seconds};
+use super::claim::under_test_is_closed_for_rot;
+use super::rig::{Rig, WORKER, api2, dead, destination, ids, keys, seconds};
 use crate::destination::OrderingOnDead;
 use crate::job::{DeadReason, JobId, NewJob, Priority, StateName};
 use crate::lifecycle::{Cancel, Redrive};
 use crate::outcome::Class;
-use crate::store::Retention;
+use crate::store::{Grant, Retention};
 
 /// Three jobs of one key.
 async fn three(rig: &mut Rig) -> [JobId; 3] {
@@ -155,6 +156,32 @@ pub async fn every_way_to_die_blocks(under_test: &impl StoreUnderTest) {
         rig.cancel_where(id, OrderingOnDead::Block).await;
         assert_eq!(rig.claimable().await, [next], "{reason:?}");
         rig.end(next, StateName::Succeeded).await;
+    }
+}
+
+pub async fn a_corrupt_head_blocks_where_its_destination_says_so(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    for on_dead in [OrderingOnDead::Free, OrderingOnDead::Block] {
+        let [first, second, _] = three(&mut rig).await;
+        if !under_test_is_closed_for_rot(under_test, &mut rig, first).await {
+            return;
+        }
+        let grant = || Grant { ordering_on_dead: on_dead, ..Rig::grant(2, 0) };
+        let claimed = rig.claim_granted(WORKER, vec![grant()]).await;
+        assert_eq!(
+            (claimed.died, dead(&rig.stored(first).await)),
+            (vec![rig.stored(first).await], DeadReason::Corrupt)
+        );
+        if on_dead == OrderingOnDead::Block {
+            assert_eq!(claimed.leases, []);
+            assert_eq!(rig.claimable().await, [], "also later");
+            rig.cancel_where(first, OrderingOnDead::Block).await;
+            assert_eq!(rig.claimable().await, [second]);
+        } else {
+            assert_eq!(ids(&claimed.leases), [second]);
+            rig.settle(keys(&claimed.leases)[0], Class::Ok).await;
+            rig.settle(rig.claim_one().await, Class::Ok).await;
+        }
     }
 }
 

@@ -166,6 +166,7 @@ impl Rig {
             fresh: 0,
             fresh_after: Timestamp::default(),
             kind: Kind::Regular,
+            ordering_on_dead: OrderingOnDead::Free,
             begun: Tick(2),
             ok_begun: Tick::NEVER,
         }

@@ -252,6 +252,7 @@ impl Script {
                 fresh: if self.dice.chance(60) { self.dice.below(4) as u32 } else { 0 },
                 fresh_after: self.now.wall.minus(Duration::from_secs(5)),
                 kind,
+                ordering_on_dead: OrderingOnDead::Free,
                 begun: Tick(self.tick),
                 ok_begun: Tick(self.dice.below(self.tick)),
             }

@@ -13,7 +13,7 @@ use super::evidence::Answers;
 use super::leases::Leases;
 use super::{Change, DestinationView};
 use crate::charging::{Evidence, is_charged};
-use crate::destination::{Destination, HealthCheck, Policy};
+use crate::destination::{Destination, HealthCheck, OrderingOnDead, Policy};
 use crate::gate::{Admission, Answer, Gate, GateSettings, GateStateName, Kind, Sent, Transition};
 use crate::job::{Cause, DestinationName, Epoch, Job, Leased, Pending, State, Tick, WorkerId};
 use crate::lease::LeaseKey;
@@ -191,6 +191,10 @@ impl Desk {
             fresh: 0,
             fresh_after: Timestamp::default(),
             kind: admission.kind,
+            ordering_on_dead: self
+                .settings
+                .as_ref()
+                .map_or(OrderingOnDead::Free, |known| known.policy.ordering_on_dead),
             begun,
             ok_begun: self.answers.ok_begun(),
         }

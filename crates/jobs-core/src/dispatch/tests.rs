@@ -49,7 +49,7 @@ fn new_job(n: u128, destination: &str) -> NewJob {
 
 /// Job `n` of `destination`, leased under `grant`.
 fn lease(n: u128, destination: &str, grant: Option<&Grant>) -> Lease {
-    let (mut job, request) = lifecycle::enqueue(new_job(n, destination), 1, NOW.wall);
+    let (mut job, request) = lifecycle::enqueue(new_job(n, destination), 1, Epoch::NONE, NOW.wall);
     let epoch = Epoch::new(1, n as u32);
     job.state = State::Leased(Leased {
         epoch,

@@ -113,8 +113,8 @@ pub fn release(job: &mut Job, epoch: Epoch, now: Timestamp) -> Settled {
     Settled { result, attempt: None, ended, duplicate: None }
 }
 
-/// Whether `epoch` can have been issued to the present generation of the job. One of an earlier gateway start may be
-/// above the job's last known one, because the claim that issued it need not have survived a crash.
+/// Whether `epoch` can have been issued to the present generation of the job: after that began, and not above the job's last one.
+/// One of an earlier gateway start may be above that, because the claim that issued it need not have survived a crash.
 fn is_of_this_generation(job: &Job, epoch: Epoch, start: u32) -> bool {
     // Starts are numbered from 1: nobody was ever issued an epoch of start 0.
     let forgotten = epoch.start() < u64::from(start);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::keys::KeyName;
 use super::lane::Lane;
 use crate::callback;
-use crate::destination::{OrderingOnDead, Policy};
-use crate::job::{Attempt, DestinationName, Job, JobId, NewJob, Request, State, StateName};
+use crate::destination::OrderingOnDead;
+use crate::job::{Attempt, DestinationName, Epoch, Job, JobId, NewJob, Request, State, StateName};
 use crate::lifecycle;
 use crate::outcome::Response;
 use crate::redrive::{self, MassRedrive};
@@ -32,9 +32,9 @@ pub(super) struct Record {
 
 impl Record {
     /// To be called where the job may just have died: whether it blocks is decided now, by the policy of this moment.
-    pub(super) fn decide_blocking(&mut self, policy: &Policy) {
+    pub(super) fn decide_blocking(&mut self, on_dead: OrderingOnDead) {
         let is_dead = self.job.state.name() == StateName::Dead;
-        self.blocks = is_dead && self.job.ordering_key.is_some() && policy.ordering_on_dead == OrderingOnDead::Block;
+        self.blocks = is_dead && self.job.ordering_key.is_some() && on_dead == OrderingOnDead::Block;
     }
 }
 
@@ -43,6 +43,8 @@ impl Record {
 pub(super) struct Shelf {
     /// The last one given; also how many jobs were ever accepted.
     pub(super) last_seq: u64,
+    /// The last epoch issued. Should its counter ever run over, it goes on as the next start would.
+    pub(super) last_epoch: Epoch,
     records: BTreeMap<u64, Record>,
     by_id: BTreeMap<JobId, u64>,
     lanes: BTreeMap<DestinationName, Lane>,
@@ -59,10 +61,15 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
+    /// Empty, with nothing issued after `last_epoch`.
+    pub(super) fn new(last_epoch: Epoch) -> Self {
+        Shelf { last_epoch, ..Self::default() }
+    }
+
     /// A new job is stored. `key`: of its idempotency.
     pub(super) fn accept(&mut self, new: NewJob, key: Option<KeyName>, now: Timestamp) -> Job {
         self.last_seq += 1;
-        let (job, request) = lifecycle::enqueue(new, self.last_seq, now);
+        let (job, request) = lifecycle::enqueue(new, self.last_seq, self.last_epoch, now);
         self.insert(Record {
             job: job.clone(),
             request,

@@ -32,8 +32,6 @@ pub(super) const MAX_PAGE: u32 = 1_000;
 /// Everything a store remembers.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// The last epoch issued. Should its counter ever run over, it goes on as the next start would.
-    last_epoch: Epoch,
     pub(super) shelf: Shelf,
     keys: Keys,
     leases: LeaseTable,
@@ -51,8 +49,7 @@ impl State {
     /// An empty store in gateway start `start` (>= 1).
     pub fn new(start: u32) -> Self {
         State {
-            last_epoch: Epoch::new(start, 0),
-            shelf: Shelf::default(),
+            shelf: Shelf::new(Epoch::new(start, 0)),
             keys: Keys::default(),
             leases: LeaseTable::default(),
             gates: BTreeMap::new(),
@@ -67,14 +64,14 @@ impl State {
 
     /// The number of the present gateway start.
     pub fn start(&self) -> u32 {
-        u32::try_from(self.last_epoch.start()).unwrap_or(Epoch::MAX_START)
+        u32::try_from(self.shelf.last_epoch.start()).unwrap_or(Epoch::MAX_START)
     }
 
     /// The process ended and the store was opened again as gateway start `start`, above the last one: every lease in it
     /// gets a full term from `now`.
     pub fn restart(&mut self, start: u32, now: Mono) {
         debug_assert!(start > self.start());
-        self.last_epoch = Epoch::new(start, 0);
+        self.shelf.last_epoch = Epoch::new(start, 0);
         let before = std::mem::take(&mut self.leases);
         for (job_id, held) in before.iter() {
             let key = LeaseKey { job_id: *job_id, epoch: held.epoch };
@@ -118,8 +115,7 @@ impl State {
         Enqueued::Accepted(job)
     }
 
-    /// See [`crate::store::JobStore::claim`]. A job found corrupt frees its ordering key, whatever the destination says of
-    /// dead jobs: a claim has no policy at hand.
+    /// See [`crate::store::JobStore::claim`].
     pub fn claim(&mut self, worker: WorkerId, grants: &[Grant], now: Now) -> Claimed {
         let mut claimed = Claimed::default();
         for grant in grants {
@@ -147,7 +143,7 @@ impl State {
                 Kind::Probe { .. } => lane.first_to_probe(grant.released_below, now.wall),
             };
             let Some(seq) = first_fresh.or_else(|| lane.and_then(first)) else { break };
-            let epoch = Epoch::from_u64(self.last_epoch.as_u64() + 1);
+            let epoch = Epoch::from_u64(self.shelf.last_epoch.as_u64() + 1);
             let claiming = Claiming {
                 epoch,
                 worker,
@@ -158,13 +154,16 @@ impl State {
             };
             let record = self.shelf.get(seq);
             if !record.job.is_intact(&record.request) {
-                self.shelf.change(seq, |record| lifecycle::corrupt(&mut record.job, now.wall));
+                self.shelf.change(seq, |record| {
+                    lifecycle::corrupt(&mut record.job, now.wall);
+                    record.decide_blocking(grant.ordering_on_dead);
+                });
                 died.push(self.shelf.get(seq).job.clone());
                 continue;
             }
             match self.shelf.change(seq, |record| lifecycle::claim(&mut record.job, &claiming, now.wall)) {
                 Ok(()) => {
-                    self.last_epoch = epoch;
+                    self.shelf.last_epoch = epoch;
                     let Record { job, request, .. } = self.shelf.get(seq);
                     let key = LeaseKey { job_id: job.id, epoch };
                     self.leases.grant(key, worker, job.destination.clone(), false, now.mono);
@@ -233,7 +232,7 @@ impl State {
         self.shelf.change(seq, |record| {
             let settled = lifecycle::settle(&mut record.job, epoch, &outcome, &context, now.wall);
             if settled.result == SettleResult::Applied {
-                record.decide_blocking(&policy);
+                record.decide_blocking(policy.ordering_on_dead);
                 record.attempts.extend(settled.attempt.clone());
                 record.response =
                     outcome.response.map(|response| (outcome.status, response)).or(record.response.take());
@@ -259,7 +258,9 @@ impl State {
     /// See [`crate::store::JobStore::redrive`].
     pub fn redrive(&mut self, id: JobId, new_key: bool, now: Now) -> Steered<Redrive> {
         let seq = self.shelf.seq_of(id)?;
-        let answer = self.shelf.change(seq, |record| lifecycle::redrive(&mut record.job, new_key, now.wall));
+        let last_issued = self.shelf.last_epoch;
+        let answer =
+            self.shelf.change(seq, |record| lifecycle::redrive(&mut record.job, new_key, last_issued, now.wall));
         Some((answer, self.shelf.get(seq).job.clone()))
     }
 
@@ -273,7 +274,7 @@ impl State {
             let policy = judge.policy(&self.shelf.get(seq).job.destination);
             let lapsed = self.shelf.change(seq, |record| {
                 let lapsed = lifecycle::lapse(&mut record.job, key.epoch, &policy, now.wall)?;
-                record.decide_blocking(&policy);
+                record.decide_blocking(policy.ordering_on_dead);
                 record.attempts.push(lapsed.attempt.clone());
                 Some(lapsed)
             });
@@ -287,7 +288,7 @@ impl State {
             let policy = judge.policy(&self.shelf.get(seq).job.destination);
             let expired = self.shelf.change(seq, |record| {
                 let expired = lifecycle::expire(&mut record.job, now.wall).is_some();
-                record.decide_blocking(&policy);
+                record.decide_blocking(policy.ordering_on_dead);
                 expired
             });
             // The end of an earlier one may have ended it: the notice that a job is still being tried.

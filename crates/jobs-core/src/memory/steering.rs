@@ -57,14 +57,20 @@ impl State {
 
     pub fn redrive_step(&mut self, number: u32, ids: &[JobId], to: u64, end: bool, now: Now) -> Option<Redriven> {
         let redrive = self.shelf.redrives.get(&number)?.clone();
-        let mut jobs = Vec::new();
+        let (last_issued, mut jobs) = (self.shelf.last_epoch, Vec::new());
         if !redrive.may_redrive() {
             return Some(Redriven { redrive, jobs });
         }
         for seq in ids.iter().filter_map(|id| self.shelf.seq_of(*id)).collect::<Vec<_>>() {
             let is_redriven = self.shelf.change(seq, |record| {
                 redrive.still_wants(&record.job)
-                    && lifecycle::redrive_with_others(&mut record.job, number, redrive.plan.new_key, now.wall)
+                    && lifecycle::redrive_with_others(
+                        &mut record.job,
+                        number,
+                        redrive.plan.new_key,
+                        last_issued,
+                        now.wall,
+                    )
             });
             if is_redriven {
                 jobs.push(self.shelf.get(seq).job.clone());

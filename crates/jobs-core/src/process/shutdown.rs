@@ -6,7 +6,6 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -71,12 +70,6 @@ impl Shutdown {
     pub async fn wait(&self) {
         let mut phase = self.phase.subscribe();
         phase.wait_for(|phase| *phase != Phase::Running).await.expect("self holds the sender");
-    }
-
-    /// Resolves when the token has been set off for `grace`: the moment to stop waiting for what has not drained.
-    pub async fn grace_over(&self, grace: Duration) {
-        self.wait().await;
-        tokio::time::sleep(grace).await;
     }
 
     /// What `main` returns after the drain: 0, or 1 if something broke.

@@ -32,6 +32,8 @@ struct Life {
     counter: u32,
     /// Every epoch issued, with its generation.
     issued: BTreeMap<Epoch, u32>,
+    /// The last epoch issued to any job before the present generation.
+    floor: Epoch,
     /// Of the present generation.
     sends: u32,
     lapses: u32,
@@ -53,8 +55,14 @@ impl Life {
             redriven_from: None,
             callback: None,
         };
-        let (job, _) = lifecycle::enqueue(new, 1, BEGIN);
-        Life { job, policy, now: BEGIN, start: 1, counter: 0, issued: BTreeMap::new(), sends: 0, lapses: 0 }
+        let (start, floor) = (2, Epoch::new(2, 1));
+        let (job, _) = lifecycle::enqueue(new, 1, floor, BEGIN);
+        Life { job, policy, now: BEGIN, start, counter: 1, issued: BTreeMap::new(), floor, sends: 0, lapses: 0 }
+    }
+
+    /// The last epoch issued to any job.
+    fn last_issued(&self) -> Epoch {
+        Epoch::new(self.start, self.counter)
     }
 
     fn epoch(&self, under: &Under) -> Epoch {
@@ -139,7 +147,8 @@ impl Life {
             prop_assert_eq!(settled, nothing);
             return unchanged(&self.job, before);
         }
-        let is_forgotten = epoch.start() < u64::from(self.start) && !self.issued.contains_key(&epoch);
+        let is_earlier = epoch.start() < u64::from(self.start);
+        let is_forgotten = is_earlier && epoch > self.floor && !self.issued.contains_key(&epoch);
         let generation = self.issued.get(&epoch).copied();
         prop_assert!(held || outcome.class == Class::Ok, "from a former holder only an ok counts");
         prop_assert!(generation == Some(before.progress.generation) || is_forgotten, "an earlier generation is over");
@@ -213,8 +222,10 @@ impl Life {
     }
 
     fn redrive(&mut self, new_key: bool, before: &Job) -> Result<(), TestCaseError> {
-        match lifecycle::redrive(&mut self.job, new_key, self.now) {
+        let last_issued = self.last_issued();
+        match lifecycle::redrive(&mut self.job, new_key, last_issued, self.now) {
             Redrive::Redriven => {
+                self.floor = last_issued;
                 prop_assert!(matches!(before.state.name(), StateName::Dead | StateName::Cancelled));
                 prop_assert_eq!(self.job.progress.generation, before.progress.generation + 1);
                 prop_assert_eq!(self.job.expires_at, before.expires_after.map(|after| self.now.plus(after)));
@@ -244,8 +255,9 @@ impl Life {
         prop_assert_eq!((progress.attempts, progress.lost), (self.sends, self.lapses));
         prop_assert!(progress.charged <= progress.attempts);
         prop_assert!(progress.last_epoch >= before.progress.last_epoch, "epochs rise");
-        prop_assert!(progress.generation_floor <= progress.last_epoch);
+        prop_assert_eq!(progress.generation_floor, self.floor);
         if let Some(epoch) = holder(job) {
+            prop_assert!(epoch > self.floor);
             prop_assert_eq!(epoch, progress.last_epoch, "the live lease is the last one issued");
             prop_assert_eq!(self.issued.get(&epoch), Some(&progress.generation));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jobs_core::charging::Evidence;
 use jobs_core::destination::{OrderingOnDead, Policy};
 use jobs_core::job::{Epoch, Job, JobId, NewJob, Priority, Request, State, Tick, WorkerId};
-use jobs_core::lifecycle::{self, Cancel, Claiming, SettleContext};
+use jobs_core::lifecycle::{self, Cancel, Claiming, SettleContext, SettleResult};
 use jobs_core::outcome::{Class, Outcome};
 use jobs_core::time::Timestamp;
 use uuid::Uuid;
@@ -17,6 +17,8 @@ use uuid::Uuid;
 const FORMER: Epoch = Epoch::new(1, 1);
 const NEWEST: Epoch = Epoch::new(1, 2);
 const INVENTED: Epoch = Epoch::new(1, 9);
+/// The last epoch issued to any job before those of the table were accepted.
+const BEFORE: Epoch = Epoch::new(1, 0);
 const WORKER: WorkerId = WorkerId(Uuid::from_u128(1));
 
 fn now() -> Timestamp {
@@ -40,13 +42,16 @@ fn claim(job: &mut Job, epoch: Epoch, at: Timestamp) -> Result<(), lifecycle::Un
 }
 
 fn settle(job: &mut Job, epoch: Epoch, class: Class) -> lifecycle::Settled {
+    settle_at_start(1, job, epoch, class)
+}
+
+fn settle_at_start(start: u32, job: &mut Job, epoch: Epoch, class: Class) -> lifecycle::Settled {
     let evidence = Evidence { now: Tick(5), others_fail: true, ..Evidence::default() };
-    let context = SettleContext { worker: WORKER, start: 1, policy: &Policy::default(), evidence: &evidence };
+    let context = SettleContext { worker: WORKER, start, policy: &Policy::default(), evidence: &evidence };
     lifecycle::settle(job, epoch, &Outcome::of(class), &context, now())
 }
 
-/// A waiting job whose first lease lapsed.
-fn pending() -> Job {
+fn accepted(last_issued: Epoch) -> Job {
     let new = NewJob {
         id: JobId(Uuid::from_u128(7)),
         destination: "api2".parse().unwrap(),
@@ -61,7 +66,12 @@ fn pending() -> Job {
         redriven_from: None,
         callback: None,
     };
-    let (mut job, _) = lifecycle::enqueue(new, 1, now());
+    lifecycle::enqueue(new, 1, last_issued, now()).0
+}
+
+/// A waiting job whose first lease lapsed.
+fn pending() -> Job {
+    let mut job = accepted(BEFORE);
     claim(&mut job, FORMER, now()).unwrap();
     lifecycle::lapse(&mut job, FORMER, &Policy::default(), now()).unwrap();
     job
@@ -94,7 +104,7 @@ fn cancelled() -> Job {
 /// Waiting in its second generation: both leases are of the first.
 fn redriven() -> Job {
     let mut job = ended(Class::JobFail);
-    lifecycle::redrive(&mut job, false, now());
+    lifecycle::redrive(&mut job, false, NEWEST, now());
     job
 }
 
@@ -185,6 +195,34 @@ fn settle_under_an_invented_epoch_changes_nothing() {
 }
 
 #[test]
+fn an_epoch_of_an_earlier_start_counts_only_if_it_can_have_been_issued_to_this_generation() {
+    let last_issued = Epoch::new(2, 3);
+    let forgotten = [Epoch::new(2, 4), Epoch::new(2, u32::MAX)];
+    let never = [Epoch::new(1, 5), Epoch::new(1, u32::MAX), Epoch::new(2, 0), last_issued, Epoch::new(3, 1)];
+    let mut redriven = cancelled();
+    lifecycle::redrive(&mut redriven, false, last_issued, now());
+    for (name, sample) in [("accepted", accepted(last_issued)), ("redriven", redriven)] {
+        for epoch in never {
+            let mut job = sample.clone();
+            for class in Class::ALL {
+                let result = settle_at_start(3, &mut job, epoch, class).result;
+                assert_eq!(result, SettleResult::LeaseLost, "{name}: {class:?} under {epoch:?}");
+            }
+            assert_eq!(job, sample);
+        }
+        for epoch in forgotten {
+            let mut job = sample.clone();
+            assert_eq!(settle_at_start(3, &mut job, epoch, Class::Down).result, SettleResult::LeaseLost);
+            assert_eq!(
+                settle_at_start(3, &mut job, epoch, Class::Ok).result,
+                SettleResult::Applied,
+                "{name} {epoch:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn release_lets_a_held_job_wait_again() {
     let of = |epoch| move |job: &mut Job| text(lifecycle::release(job, epoch, now()).result);
     let (lost, over, again) = ("LeaseLost", "AlreadyFinished", "Repeated");
@@ -232,15 +270,15 @@ fn cancel_ends_what_waits_and_asks_who_holds() {
 fn redrive_brings_back_what_ended_undone() {
     let later = now().plus(Duration::from_secs(1));
     let (same, another): (Verb, Verb) = (
-        |job| text(lifecycle::redrive(job, false, now().plus(Duration::from_secs(1)))),
-        |job| text(lifecycle::redrive(job, true, now().plus(Duration::from_secs(1)))),
+        |job| text(lifecycle::redrive(job, false, NEWEST, now().plus(Duration::from_secs(1)))),
+        |job| text(lifecycle::redrive(job, true, NEWEST, now().plus(Duration::from_secs(1)))),
     );
     let (run, back) = ("RunNow > pending", "Redriven > pending");
     for (row, verb) in [("redrive", same), ("redrive with another key", another)] {
         check(row, verb, [run, "Leased", "Leased", "Succeeded", back, back, run]);
     }
     let mut job = ended(Class::JobFail);
-    lifecycle::redrive(&mut job, true, later);
+    lifecycle::redrive(&mut job, true, NEWEST, later);
     assert_eq!((job.progress.generation, job.progress.generation_floor), (1, NEWEST));
     assert_eq!((job.progress.attempts, job.progress.lost, job.progress.key_generation), (0, 0, 1));
 }

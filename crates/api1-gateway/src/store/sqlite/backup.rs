@@ -1,11 +1,13 @@
 //! A copy of the database while it is in use: in small steps on the writer's own connection, with batches in between.
 //!
 //! What batches change meanwhile goes into the copy too, because they use the same connection; and between two steps no reader
-//! is left in the log. The copy appears under its name only when it is whole and on the disk.
+//! is left in the log. The copy appears under its name only when it is whole and on the disk. It differs in one number: its
+//! epochs are above all that the store may still issue.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use jobs_core::job::Epoch;
 use jobs_core::store::StoreError;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -15,6 +17,9 @@ use super::queue::BackupWanted;
 
 /// Pages a step: 1 MiB, about a millisecond.
 const STEP_PAGES: i32 = 256;
+/// Start numbers that a copy leaves to the store it was made of: more starts than that will see between the copy and the day
+/// when the copy takes its place. There are two million, enough for two hundred copies of copies.
+const STARTS_SKIPPED: u32 = 10_000;
 
 /// Why a backup ended early.
 enum Stopped {
@@ -84,8 +89,18 @@ fn copy_pages(conn: &Connection, to: &Path, serve: &mut impl FnMut() -> rusqlite
         }
     }
     drop(backup);
+    begin_anew(&target)?;
     target.close().map_err(|(_, error)| error)?;
     Ok(())
+}
+
+/// A gateway started on the copy must not issue epochs that the store issues after it, or a worker with a lease of the one could
+/// settle a job of the other.
+fn begin_anew(copy: &Connection) -> rusqlite::Result<()> {
+    // So that nothing is left beside the file, however this ends.
+    copy.pragma_update(None, "journal_mode", "MEMORY")?;
+    let skip = "UPDATE meta SET value = max(value, min(value + ?, ?)) WHERE name = 'start'";
+    copy.execute(skip, (STARTS_SKIPPED, Epoch::MAX_START - 1)).map(drop)
 }
 
 fn remove_leftover(path: &Path) -> std::io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jobs_core::meters::{Meters, Recorder};
+use jobs_core::store::StoreError;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB, Result};
@@ -22,7 +23,8 @@ use super::space::Disk;
 /// No log is ever larger: with `--min-free` it bounds what the store takes of the disk beside the database.
 pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
 /// Copied back without waiting for anybody from here on: some milliseconds of work at a time. Under load each page has by then
-/// been written to the log many times, and is copied back for all of them together.
+/// been written to the log many times, and is copied back for all of them together: a few per cent more jobs accepted than from
+/// 4 MiB on, as measured, and the log stays as far below [`MAX_LOG`] either way.
 const PASSIVE_FROM: u64 = 16 * 1024 * 1024;
 /// Begun anew as soon as no reader is in it.
 const RESTART_FROM: u64 = 32 * 1024 * 1024;
@@ -53,8 +55,12 @@ pub(super) fn log_bytes(cost: Cost) -> u64 {
 
 /// How many more jobs a batch of `cost` may write when the log may grow by `room`.
 pub(super) fn spare_jobs(room: u64, cost: Cost) -> usize {
-    let jobs = room.saturating_sub(log_bytes(cost)) / (PAGES_PER_JOB * FRAME);
-    usize::try_from(jobs).unwrap_or(usize::MAX)
+    in_jobs(room.saturating_sub(log_bytes(cost)))
+}
+
+/// As how many jobs `bytes` of the log count.
+pub(super) fn in_jobs(bytes: u64) -> usize {
+    usize::try_from(bytes / (PAGES_PER_JOB * FRAME)).unwrap_or(usize::MAX)
 }
 
 /// What can be read of the writer from outside.
@@ -176,17 +182,18 @@ impl Checkpoints {
         truncate(conn, &self.meter)
     }
 
-    /// There is no room left for what is to be written: begins the log anew. Answers whether that could be done.
-    pub(super) fn make_room(&self, conn: &Connection) -> Result<bool> {
+    /// There is no room left for what is to be written: begins the log anew. A refusal says what is in the way.
+    pub(super) fn make_room(&self, conn: &Connection) -> Result<Result<(), StoreError>> {
         const STEP: Duration = Duration::from_millis(5);
         for _ in 0..PATIENCE.div_duration_f64(STEP) as u32 {
             self.readers.interrupt();
-            if run(conn, &self.meter, CheckpointMode::RESTART)? {
-                return Ok(true);
+            match run(conn, &self.meter, CheckpointMode::RESTART)? {
+                Ran::Whole => return Ok(Ok(())),
+                full @ Ran::Full(_) => return Ok(full.made_room()),
+                Ran::InPart => std::thread::sleep(STEP),
             }
-            std::thread::sleep(STEP);
         }
-        Ok(false)
+        Ok(Ran::InPart.made_room())
     }
 }
 
@@ -201,8 +208,30 @@ fn due(size: u64, attempted_at: u64, free: impl FnOnce() -> u64) -> Option<Check
     (size >= attempted_at + PASSIVE_FROM).then_some(CheckpointMode::PASSIVE)
 }
 
-/// Answers whether it did all it was to do. `PASSIVE` never waits, and the others are told not to: the writer has work.
-fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
+/// What a checkpoint came to.
+enum Ran {
+    Whole,
+    /// Somebody reads what is yet to be copied, or would be overwritten.
+    InPart,
+    /// The disk has no room for it, with SQLite's words.
+    Full(String),
+}
+
+impl Ran {
+    fn made_room(self) -> Result<(), StoreError> {
+        match self {
+            Ran::Whole => Ok(()),
+            Ran::InPart => {
+                let reason = "another program reads the database file and does not let go of it: end that program";
+                Err(StoreError::Full(reason.to_owned()))
+            }
+            Ran::Full(reason) => Err(StoreError::Full(format!("no room to copy the log into the database: {reason}"))),
+        }
+    }
+}
+
+/// `PASSIVE` never waits, and the others are told not to: the writer has work.
+fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<Ran> {
     let restarts = matches!(mode, CheckpointMode::RESTART | CheckpointMode::TRUNCATE);
     conn.busy_timeout(Duration::ZERO)?;
     let ran = conn.wal_checkpoint_v2(Some(MAIN_DB), mode);
@@ -210,14 +239,15 @@ fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<bool> {
     match ran {
         Ok(_) if restarts => {
             meter.log_restarts();
-            Ok(true)
+            Ok(Ran::Whole)
         }
-        Ok((log, copied)) => Ok(log == copied),
-        Err(error) if is_busy(&error) => Ok(false),
+        Ok((log, copied)) if log == copied => Ok(Ran::Whole),
+        Ok(_) => Ok(Ran::InPart),
+        Err(error) if is_busy(&error) => Ok(Ran::InPart),
         Err(error) => match Fate::of(&error) {
             Fate::Full(reason) => {
                 log::warn!(reason = reason.as_str(); "no room to copy the log into the database: trying again later");
-                Ok(false)
+                Ok(Ran::Full(reason))
             }
             Fate::Unknown => Err(error),
         },
@@ -246,5 +276,17 @@ mod tests {
         assert!(due(2, 8).is_none());
         assert!(matches!(due(2, 7), Some(CheckpointMode::RESTART)));
         assert!(matches!(due(1, 0), Some(CheckpointMode::RESTART)));
+    }
+
+    #[test]
+    fn a_full_disk_and_a_reader_that_stays_are_told_apart() {
+        assert_eq!(Ran::Whole.made_room(), Ok(()));
+        let reason = |ran: Ran| match ran.made_room() {
+            Err(StoreError::Full(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert!(reason(Ran::InPart).contains("another program"));
+        let full = reason(Ran::Full("database or disk is full".to_owned()));
+        assert!(full.contains("disk is full") && !full.contains("program"), "{full}");
     }
 }

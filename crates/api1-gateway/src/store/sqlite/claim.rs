@@ -289,6 +289,7 @@ impl Search<'_, '_> {
         let was = row.was();
         if !row.job.is_intact(&request) {
             lifecycle::corrupt(&mut row.job, self.now.wall);
+            row.decide_blocking(self.grant.ordering_on_dead);
             self.batch.save(&row, was)?;
             self.died.push(row.job);
             return Ok(Taken::Died);

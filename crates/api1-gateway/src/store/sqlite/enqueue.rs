@@ -58,7 +58,7 @@ fn enqueue_one(batch: &mut Batch<'_>, mut new: NewJob, now: Timestamp) -> rusqli
 
 fn accept(batch: &mut Batch<'_>, new: NewJob, now: Timestamp) -> rusqlite::Result<Row> {
     batch.known.last_seq += 1;
-    let (job, request) = lifecycle::enqueue(new, batch.known.last_seq, now);
+    let (job, request) = lifecycle::enqueue(new, batch.known.last_seq, batch.known.epochs.last(), now);
     let destination = batch.destination(&job.destination)?;
     let row = Row { job, destination, blocks: false };
     batch.insert(&row)?;

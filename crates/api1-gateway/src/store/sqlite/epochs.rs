@@ -28,6 +28,11 @@ impl Epochs {
         u32::try_from(self.last.start()).unwrap_or(Epoch::MAX_START)
     }
 
+    /// The last epoch issued; at first, what comes before the first of this start.
+    pub(super) fn last(&self) -> Epoch {
+        self.last
+    }
+
     /// The epoch to issue next; `None` while its start number is not durable.
     pub(super) fn next(&self) -> Option<Epoch> {
         let next = Epoch::from_u64(self.last.as_u64() + 1);

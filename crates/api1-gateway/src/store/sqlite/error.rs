@@ -1,7 +1,8 @@
 //! What a failure of SQLite means: for the one who asked, for the batch, and for the store.
 //!
-//! A full disk is a refusal: everything is rolled back and the store goes on. Anything else that goes wrong while writing
-//! leaves it unknown what reached the disk, and the only honest thing to do is to stop.
+//! A full disk is a refusal: everything is rolled back and the store goes on. So is a transaction that could not begin because
+//! another program holds the file (see [`super::writer`]). Anything else that goes wrong while writing leaves it unknown what
+//! reached the disk, and the only honest thing to do is to stop.
 
 use jobs_core::store::StoreError;
 use rusqlite::{Error, ErrorCode, ffi};

@@ -268,7 +268,7 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use jobs_core::conformance::rig::api2;
-    use jobs_core::job::{JobId, NewJob, Priority, Request};
+    use jobs_core::job::{Epoch, JobId, NewJob, Priority, Request};
     use jobs_core::lifecycle;
     use uuid::Uuid;
 
@@ -301,7 +301,7 @@ mod tests {
                 redriven_from: None,
                 callback: None,
             };
-            let (job, sent) = lifecycle::enqueue(new, seq, Timestamp::default());
+            let (job, sent) = lifecycle::enqueue(new, seq, Epoch::NONE, Timestamp::default());
             row::insert(&mut statements, &Row { job, destination: 1, blocks: false }, true).unwrap();
             request::insert(&mut statements, seq as i64, &sent).unwrap();
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jobs_core::store::StoreError;
@@ -70,7 +71,7 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// The file's one name, whatever links lead to it, so that its lock has one name too. Makes its folder.
+/// The file's one name, whatever links lead to it, so that its lock has one name too. Makes its folder, durably.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     let folder = parent(path);
     let unusable = |source| OpenError::Folder { folder: folder.to_owned(), source };
@@ -79,9 +80,36 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
         Ok(real) => Ok(real),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = path.file_name().ok_or_else(|| unusable(io::ErrorKind::IsADirectory.into()))?;
-            Ok(fs::canonicalize(folder).map_err(unusable)?.join(name))
+            let folder = fs::canonicalize(folder).map_err(unusable)?;
+            // Before there is a file to lose: which of the folders are new, this start or one that was cut short may have made.
+            for one in leading_to(&folder).map_err(unusable)? {
+                sync_if_readable(one).map_err(unusable)?;
+            }
+            Ok(folder.join(name))
         }
         Err(error) => Err(unusable(error)),
+    }
+}
+
+/// `folder` and those above it, up to the root of its file system: beyond that nothing was made here.
+fn leading_to(folder: &Path) -> io::Result<Vec<&Path>> {
+    let device = fs::metadata(folder)?.dev();
+    let mut leading = Vec::new();
+    for one in folder.ancestors() {
+        if fs::metadata(one)?.dev() != device {
+            break;
+        }
+        leading.push(one);
+    }
+    Ok(leading)
+}
+
+/// Makes the names in a folder durable. One that may not be read holds no name of ours.
+fn sync_if_readable(folder: &Path) -> io::Result<()> {
+    match File::open(folder) {
+        Ok(opened) => opened.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -160,4 +188,24 @@ fn set(conn: &Connection, setting: &'static str, value: &str, wanted: &'static s
         Value::Null | Value::Real(_) | Value::Blob(_) => String::new(),
     };
     if found == wanted { Ok(()) } else { Err(OpenError::Setting { setting, wanted, found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_new_folders_are_made_durable_up_to_the_root_of_their_file_system() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(temp.path()).unwrap();
+        let folder = root.join("a/b");
+        fs::create_dir_all(&folder).unwrap();
+        let leading = leading_to(&folder).unwrap();
+        assert_eq!(leading[..3], [folder.as_path(), root.join("a").as_path(), root.as_path()]);
+        let above = leading.last().unwrap().parent();
+        let device = |folder: &Path| fs::metadata(folder).unwrap().dev();
+        assert!(above.is_none_or(|above| device(above) != device(&folder)), "{leading:?}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(leading_to(Path::new("/proc/self")).unwrap(), [Path::new("/proc/self"), Path::new("/proc")]);
+    }
 }

@@ -85,7 +85,7 @@ pub(super) fn step(
     now: Timestamp,
 ) -> Result<Option<Redriven>> {
     let Some(mut redrive) = read(batch.conn, number)? else { return Ok(None) };
-    let mut jobs = Vec::new();
+    let (last_issued, mut jobs) = (batch.known.epochs.last(), Vec::new());
     if !redrive.may_redrive() {
         return Ok(Some(Redriven { redrive, jobs }));
     }
@@ -93,7 +93,7 @@ pub(super) fn step(
         let Some(mut row) = batch.row_of(*id)? else { continue };
         let was = row.was();
         if redrive.still_wants(&row.job)
-            && lifecycle::redrive_with_others(&mut row.job, number, redrive.plan.new_key, now)
+            && lifecycle::redrive_with_others(&mut row.job, number, redrive.plan.new_key, last_issued, now)
         {
             row.blocks = false;
             batch.save(&row, was)?;

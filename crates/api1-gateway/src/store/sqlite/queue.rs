@@ -22,6 +22,9 @@ use super::operation::{Asked, Class, Cost, Operation};
 const MAX_JOBS: usize = 1_000;
 /// Payload of one batch: a tenth of a second of writing on a slow disk.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Payload of new jobs that may wait for the writer: some seconds of writing on a slow disk. While a sync hangs, what comes in is
+/// refused from there on, since it would only wait longer in more and more memory. Whatever frees memory is always let in.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// Something that needs only the leases: it is answered at once, and does not fail with a batch.
 type Glance = Box<dyn FnOnce(&mut LeaseTable) + Send>;
@@ -46,6 +49,8 @@ struct Waiting {
     settles: VecDeque<Entry>,
     claims: VecDeque<Entry>,
     enqueues: VecDeque<Entry>,
+    /// Payload in `enqueues`.
+    enqueue_bytes: usize,
     backups: VecDeque<BackupWanted>,
     closers: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// Nothing new is let in.
@@ -76,7 +81,7 @@ impl Queue {
         Queue { waiting: Mutex::default(), arrived: Condvar::new(), end: watch::Sender::new(None) }
     }
 
-    /// Has `work` done in some batch, and waits until that is committed.
+    /// Has `work` done in some batch, and waits until that is committed. [`StoreError::Busy`]: too much waits already.
     pub(super) async fn ask<T, F>(&self, class: Class, cost: Cost, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -84,12 +89,19 @@ impl Queue {
     {
         let (waiter, answer) = oneshot::channel();
         let entry = Entry { cost, operation: Box::new(Asked::new(work, waiter)) };
-        self.push(|waiting| match class {
+        self.add(class, entry)?;
+        self.answer(answer).await
+    }
+
+    fn add(&self, class: Class, entry: Entry) -> Result<(), StoreError> {
+        let mut waiting = self.open()?;
+        match class {
             Class::Settle => waiting.settles.push_back(entry),
             Class::Claim => waiting.claims.push_back(entry),
-            Class::Enqueue => waiting.enqueues.push_back(entry),
-        })?;
-        self.answer(answer).await
+            Class::Enqueue => waiting.add_enqueue(entry)?,
+        }
+        self.wake(waiting);
+        Ok(())
     }
 
     /// Looks at the leases, or extends them.
@@ -230,6 +242,16 @@ impl Waiting {
         operations + self.glances.len() + self.backups.len() == 0
     }
 
+    fn add_enqueue(&mut self, entry: Entry) -> Result<(), StoreError> {
+        let bytes = self.enqueue_bytes + entry.cost.bytes;
+        if bytes > MAX_WAITING_BYTES && !self.enqueues.is_empty() {
+            return Err(StoreError::Busy(format!("{} bytes of new jobs wait to be written", self.enqueue_bytes)));
+        }
+        self.enqueue_bytes = bytes;
+        self.enqueues.push_back(entry);
+        Ok(())
+    }
+
     fn admit(&mut self, room: u64) -> Taken {
         let mut cost = Cost::default();
         let mut admit = |class: &mut VecDeque<Entry>| {
@@ -250,6 +272,7 @@ impl Waiting {
         let settles = admit(&mut self.settles);
         let claims = admit(&mut self.claims);
         let enqueues = admit(&mut self.enqueues);
+        self.enqueue_bytes = self.enqueues.iter().map(|entry| entry.cost.bytes).sum();
         let durable = !settles.is_empty() || !enqueues.is_empty();
         let operations = settles.into_iter().chain(enqueues).chain(claims).collect();
         let glances = std::mem::take(&mut self.glances);
@@ -259,6 +282,8 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     /// An operation that notes its name when it is answered.
@@ -332,5 +357,27 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.settles.push_back(entry("settle", 10, &noted));
         assert_eq!(batches(waiting, &noted, 0), [(vec!["settle"], true)]);
+    }
+
+    /// Asks, and goes away.
+    fn ask(queue: &Queue, class: Class, bytes: usize) -> Option<Result<(), StoreError>> {
+        queue.ask(class, Cost { jobs: 1, bytes }, |_| Ok(())).now_or_never()
+    }
+
+    #[test]
+    fn new_jobs_are_refused_while_too_much_of_them_waits_for_the_writer_and_nothing_else_is() {
+        const HALF: usize = MAX_WAITING_BYTES / 2;
+        let queue = Queue::new();
+        assert_eq!(ask(&queue, Class::Enqueue, HALF), None, "it waits");
+        assert_eq!(ask(&queue, Class::Enqueue, HALF), None);
+        assert!(matches!(ask(&queue, Class::Enqueue, 1), Some(Err(StoreError::Busy(_)))));
+        for (class, bytes) in [(Class::Settle, HALF), (Class::Claim, 0), (Class::Enqueue, 0)] {
+            assert_eq!(ask(&queue, class, bytes), None, "{class:?}");
+        }
+        assert_eq!(queue.take(u64::MAX).map(|taken| taken.operations.len()), Some(3), "a settle, a claim, an enqueue");
+        assert_eq!(ask(&queue, Class::Enqueue, HALF), None, "as much as the writer has taken");
+        assert!(matches!(ask(&queue, Class::Enqueue, 1), Some(Err(StoreError::Busy(_)))));
+        while queue.take_waiting(u64::MAX).durable {}
+        assert_eq!(ask(&queue, Class::Enqueue, 2 * MAX_WAITING_BYTES), None, "a single one of any size goes");
     }
 }

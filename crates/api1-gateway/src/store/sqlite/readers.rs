@@ -31,7 +31,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Readers {
     queue: Arc<Queue>,
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    /// One for each connection. A query holds its own until its connection is back, whether or not its caller still waits.
+    permits: Arc<Semaphore>,
     interrupts: Vec<InterruptHandle>,
 }
 
@@ -49,7 +50,7 @@ impl Readers {
             idle.push(conn);
         }
         let interrupts = idle.iter().map(Connection::get_interrupt_handle).collect();
-        Ok(Readers { queue, idle: Mutex::new(idle), permits: Semaphore::new(CONNECTIONS), interrupts })
+        Ok(Readers { queue, idle: Mutex::new(idle), permits: Arc::new(Semaphore::new(CONNECTIONS)), interrupts })
     }
 
     /// Runs `query`, more than one time if the writer interrupts it. Its answer is what was committed when it began.
@@ -59,10 +60,13 @@ impl Readers {
         Q: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.queue.check()?;
-        let permit = self.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let readers = Arc::clone(self);
-        let answer = tokio::task::spawn_blocking(move || readers.run(query)).await;
-        drop(permit);
+        let run = move || {
+            let _until_the_end = permit;
+            readers.run(query)
+        };
+        let answer = tokio::task::spawn_blocking(run).await;
         self.queue.check()?;
         answer.map_err(|error| StoreError::Unusable(format!("a query failed: {error}")))?
     }
@@ -150,5 +154,29 @@ mod tests {
             assert!(begun.elapsed() < 40 * MAX_QUERY);
         }
         assert_eq!(store.stats().await.unwrap().accepted, 0);
+    }
+
+    #[tokio::test]
+    async fn queries_whose_callers_went_away_keep_others_waiting_and_fail_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("jobs.db"), BEGIN).unwrap());
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let goes_on = Arc::new(Mutex::new(goes_on));
+        let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..CONNECTIONS {
+            let (store, goes_on, begun) = (Arc::clone(&store), Arc::clone(&goes_on), begun.clone());
+            let slow = move |_: &Connection| {
+                begun.send(()).expect("the test listens");
+                assert!(goes_on.lock().unwrap_or_else(PoisonError::into_inner).recv().is_err(), "nothing is sent");
+                Ok(())
+            };
+            let caller = tokio::spawn(async move { store.readers.read(slow).await });
+            has_begun.recv().await.expect("the query begins");
+            caller.abort();
+            assert!(caller.await.is_err_and(|error| error.is_cancelled()));
+        }
+        assert_eq!(store.readers.permits.available_permits(), 0, "every connection is still in use");
+        let (stats, ()) = tokio::join!(biased; store.stats(), async { drop(go_on) });
+        assert_eq!(stats.map(|stats| stats.accepted), Ok(0));
     }
 }

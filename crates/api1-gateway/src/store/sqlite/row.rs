@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use jobs_core::destination::{OrderingOnDead, Policy};
+use jobs_core::destination::OrderingOnDead;
 use jobs_core::job::{
     Cause, DeadReason, DestinationName, Job, JobId, Leased, Pending, Priority, Progress, State, StateName, WorkerId,
 };
@@ -54,9 +54,8 @@ impl Row {
     }
 
     /// To be called where the job may just have died: whether it blocks is decided now, by the policy of this moment.
-    pub(super) fn decide_blocking(&mut self, policy: &Policy) {
-        self.blocks =
-            self.is_dead() && self.job.ordering_key.is_some() && policy.ordering_on_dead == OrderingOnDead::Block;
+    pub(super) fn decide_blocking(&mut self, on_dead: OrderingOnDead) {
+        self.blocks = self.is_dead() && self.job.ordering_key.is_some() && on_dead == OrderingOnDead::Block;
     }
 
     pub(super) fn place(&self) -> Option<Place> {

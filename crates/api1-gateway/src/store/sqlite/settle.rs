@@ -78,7 +78,7 @@ fn settle_attempted(
     let context = SettleContext { worker, start, policy: &policy, evidence: &evidence };
     let settled = lifecycle::settle(&mut row.job, epoch, outcome, &context, now.wall);
     if settled.result == SettleResult::Applied {
-        row.decide_blocking(&policy);
+        row.decide_blocking(policy.ordering_on_dead);
         if let Some(line) = &settled.attempt {
             attempt::insert(&mut batch.statements, row, line)?;
             batch.count(Counter::Attempts, 1);

@@ -42,7 +42,7 @@ pub(super) fn cancel(
 pub(super) fn redrive(batch: &mut Batch<'_>, id: JobId, new_key: bool, now: Timestamp) -> Result<Steered<Redrive>> {
     let Some(mut row) = batch.row_of(id)? else { return Ok(None) };
     let was = row.was();
-    let answer = lifecycle::redrive(&mut row.job, new_key, now);
+    let answer = lifecycle::redrive(&mut row.job, new_key, batch.known.epochs.last(), now);
     match answer {
         Redrive::Redriven | Redrive::RunNow => {
             row.blocks = false;

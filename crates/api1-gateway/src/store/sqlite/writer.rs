@@ -1,7 +1,8 @@
 //! The one thread that writes: it takes what waits, runs it in one transaction, commits, and answers.
 //!
-//! Nothing is answered before the commit that holds it. What fails for want of space is rolled back and refused; whatever
-//! else fails leaves it unknown what is on the disk, so the writer ends and with it the store: see [`super::error`].
+//! Nothing is answered before the commit that holds it. What fails for want of space is rolled back and refused, as is what
+//! could not begin because another program holds the file; whatever else fails leaves it unknown what is on the disk, so the
+//! writer ends and with it the store: see [`super::error`].
 
 use std::any::Any;
 use std::fs::File;
@@ -15,7 +16,7 @@ use rusqlite::{Connection, Result};
 use super::backup;
 use super::batch::Batch;
 use super::checkpoint::{self, Checkpoints};
-use super::error::Fate;
+use super::error::{Fate, is_busy};
 use super::known::{self, Effect, Known};
 use super::operation::Operation;
 use super::queue::{Queue, Taken};
@@ -90,9 +91,10 @@ impl Desk<'_> {
         if taken.operations.is_empty() {
             return Ok(());
         }
-        if checkpoint::log_bytes(taken.cost) > self.checkpoints.room() && !self.checkpoints.make_room(self.conn)? {
-            let reason = "another program reads the database file and does not let go of it: end that program";
-            answer(taken.operations, Err(StoreError::Full(reason.to_owned())));
+        if checkpoint::log_bytes(taken.cost) > self.checkpoints.room()
+            && let Err(refusal) = self.checkpoints.make_room(self.conn)?
+        {
+            answer(taken.operations, Err(refusal));
             return Ok(());
         }
         self.write(taken)?;
@@ -101,8 +103,16 @@ impl Desk<'_> {
 
     /// Runs a batch. An error: what it has come to is unknown, as its waiters learn when the writer has ended.
     fn write(&mut self, mut taken: Taken) -> Result<()> {
+        let begun = self.begin(taken.durable && self.may_sync);
+        if begun.as_ref().is_err_and(is_busy) {
+            // Only here it is known that nothing was done. A shell with a transaction of its own must not end the gateway.
+            let reason = "another program writes to the database file and does not let go of it: end that program";
+            log::error!("{reason}");
+            answer(taken.operations, Err(StoreError::Busy(reason.to_owned())));
+            return Ok(());
+        }
         let mark = self.known.mark();
-        match self.transact(&mut taken) {
+        match begun.and_then(|()| self.transact(&mut taken)) {
             Ok(effects) => {
                 effects.into_iter().for_each(|effect| self.known.apply(effect));
                 answer(taken.operations, Ok(()));
@@ -121,9 +131,13 @@ impl Desk<'_> {
         }
     }
 
-    fn transact(&mut self, taken: &mut Taken) -> Result<Vec<Effect>> {
-        self.sync(taken.durable && self.may_sync)?;
+    fn begin(&mut self, synced: bool) -> Result<()> {
+        self.sync(synced)?;
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(())
+    }
+
+    fn transact(&mut self, taken: &mut Taken) -> Result<Vec<Effect>> {
         let spare = checkpoint::spare_jobs(self.checkpoints.room(), taken.cost);
         let mut batch = Batch::new(self.conn, &mut self.known, spare);
         for operation in &mut taken.operations {
@@ -275,6 +289,50 @@ mod tests {
         }
         let reason = tokio::time::timeout(Duration::from_secs(10), store.broken()).await.unwrap();
         assert!(reason.contains("I/O"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_breaks_the_store_and_acknowledges_nothing() {
+        let (folder, store) = store();
+        store.enqueue(vec![job(1, 10)], BEGIN).await.unwrap();
+        let held = hold(&store).await;
+        let small = store.enqueue(vec![job(2, 10)], BEGIN);
+        // Deferred, so that every statement succeeds and only the commit cannot.
+        let dangling = |batch: &mut Batch<'_>| {
+            let sql = "PRAGMA defer_foreign_keys = ON; CREATE TABLE parent (id INTEGER PRIMARY KEY);
+                CREATE TABLE child (id INTEGER REFERENCES parent (id)); INSERT INTO child VALUES (1)";
+            Ok(batch.conn.execute_batch(sql)?)
+        };
+        let failed = store.queue.ask(Of::Settle, Cost::default(), dangling);
+        let (small, failed, ()) = tokio::join!(biased; small, failed, async { drop(held) });
+        for answer in [small.map(drop), failed, store.stats().await.map(drop)] {
+            assert!(matches!(&answer, Err(StoreError::Broken(reason)) if reason.contains("FOREIGN KEY")), "{answer:?}");
+        }
+        tokio::time::timeout(Duration::from_secs(10), store.broken()).await.unwrap();
+        let again = SqliteStore::open(&folder.path().join("jobs.db"), BEGIN).unwrap();
+        assert_eq!(again.stats().await.unwrap().accepted, 1, "what was acknowledged, and no more");
+    }
+
+    #[tokio::test]
+    async fn while_another_program_writes_to_the_file_everything_is_refused_and_then_goes_on() {
+        let (folder, store) = store();
+        let be_quick = |batch: &mut Batch<'_>| Ok(batch.conn.busy_timeout(Duration::ZERO)?);
+        store.queue.ask(Of::Settle, Cost::default(), be_quick).await.unwrap();
+        let shell = Connection::open(folder.path().join("jobs.db")).unwrap();
+        shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for _ in 0..2 {
+            let refused = store.enqueue(vec![job(1, 10)], BEGIN).await;
+            assert!(
+                matches!(&refused, Err(StoreError::Busy(reason)) if reason.contains("another program")),
+                "{refused:?}"
+            );
+        }
+        shell.execute_batch("ROLLBACK").unwrap();
+        let accepted = store.enqueue(vec![job(1, 10)], BEGIN).await.unwrap();
+        assert!(
+            matches!(&accepted[0], Enqueued::Accepted(Job { seq: 1, .. })),
+            "nothing is remembered of the refusals"
+        );
     }
 
     #[tokio::test]

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use api1_gateway::auth::Keys;
 use api1_gateway::store::sqlite::SqliteStore;
-use jobs_core::conformance::rig::BEGIN;
-use jobs_core::job::JobId;
+use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER, keys};
+use jobs_core::job::{Epoch, JobId};
 use jobs_core::process::secret::Secret;
-use jobs_core::store::{JobStore, StoreError};
+use jobs_core::store::{JobStore, Report, Settlement, StoreError};
 
 use super::{Sqlite, job};
 use crate::support::{Gateway, answer, problem, setup};
@@ -47,6 +47,33 @@ async fn a_copy_made_under_load_is_whole_and_can_be_opened() {
     let conn = rusqlite::Connection::open(copy.path()).expect("the file opens");
     let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it is checked");
     assert_eq!(verdict, "ok");
+}
+
+#[tokio::test]
+async fn a_restored_copy_issues_no_epoch_that_the_store_has_issued_since() {
+    let database = Sqlite::new();
+    let store = database.open_sqlite();
+    store.enqueue(vec![job(1)], BEGIN).await.expect("the job is accepted");
+    let copy = Sqlite::new();
+    store.backup(copy.path()).await.expect("the copy is made");
+    store.close().await.expect("the store closes");
+    assert_eq!(std::fs::read_dir(copy.folder.path()).expect("the folder is read").count(), 1, "the copy and no more");
+
+    let mut last = Epoch::NONE;
+    for _ in 0..20 {
+        let store = database.open_sqlite();
+        let leases = store.claim(WORKER, vec![Rig::grant(1, 0)], BEGIN).await.expect("a claim is answered").leases;
+        last = leases[0].epoch;
+        let released = vec![Settlement { key: keys(&leases)[0], report: Report::Released }];
+        store.settle(WORKER, released, Arc::new(TestJudge::default()), BEGIN).await.expect("a settle is answered");
+        store.close().await.expect("the store closes");
+    }
+    let restored = copy.open_sqlite();
+    let leases = restored.claim(WORKER, vec![Rig::grant(1, 0)], BEGIN).await.expect("a claim is answered").leases;
+    assert!(leases[0].epoch > last, "{:?} after {last:?}", leases[0].epoch);
+    assert_eq!(leases[0].epoch.start(), u64::from(restored.start()));
+    restored.close().await.expect("the copy closes");
+    super::audit::finds_nothing(&copy).await;
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use jobs_core::conformance::rig::BEGIN;
+use jobs_core::destination::OrderingOnDead;
 use jobs_core::job::{NewJob, Request};
-use jobs_core::store::{JobStore, StoreError};
+use jobs_core::store::{JobStore, Retention, StoreError};
 
 use super::{Sqlite, job, with_suffix};
 
@@ -55,4 +56,33 @@ async fn a_foreign_reader_that_stays_makes_the_store_refuse_work_rather_than_fil
     foreign.execute_batch("COMMIT").expect("it leaves");
     store.enqueue(vec![large(9_999)], BEGIN).await.expect("there is room again");
     assert!(store.log_bytes() < 8 * MIB, "{} bytes", store.log_bytes());
+}
+
+#[tokio::test]
+async fn a_purge_of_jobs_with_long_attempt_logs_leaves_the_log_small() {
+    const JOBS: u64 = 300;
+    let database = Sqlite::new();
+    let store = database.open_sqlite();
+    store.enqueue((1..=u128::from(JOBS)).map(job).collect(), BEGIN).await.expect("the jobs are accepted");
+    for n in 1..=u128::from(JOBS) {
+        store.cancel(job(n).id, OrderingOnDead::Free, BEGIN).await.expect("the job is cancelled");
+    }
+    store.close().await.expect("the store closes");
+    // As they grow in a long outage: hundreds of attempts, each with the beginning of an answer.
+    let conn = rusqlite::Connection::open(database.path()).expect("the file opens");
+    let lines = "INSERT INTO attempt
+        WITH RECURSIVE line (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM line WHERE number < 300)
+        SELECT seq, 0, number, number, zeroblob(16), 0, 0, 3, 0, 503, 'answered 503', printf('%.512c', 'x'), 0, 0 FROM line, job";
+    conn.execute_batch(lines).expect("the SQL is fine");
+    conn.close().expect("the file closes");
+
+    let store = database.open_sqlite();
+    let later = BEGIN.plus(Retention::default().succeeded);
+    let mut purged = 0;
+    while purged < JOBS {
+        let more = store.purge(Retention::default(), later).await.expect("a purge is answered");
+        assert!(more > 0, "{purged} of {JOBS}");
+        purged += more;
+    }
+    assert!(log_file(&database) < MAX_LOG / 2, "{} bytes", log_file(&database));
 }

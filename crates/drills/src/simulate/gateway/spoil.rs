@@ -30,6 +30,7 @@ impl Gateway {
                     fresh: 0,
                     fresh_after: jobs_core::time::Timestamp::default(),
                     kind: Kind::Regular,
+                    ordering_on_dead: jobs_core::destination::OrderingOnDead::Free,
                     begun: Tick(1),
                     ok_begun: Tick::NEVER,
                 });

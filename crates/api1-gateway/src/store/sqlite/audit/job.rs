@@ -90,8 +90,8 @@ fn epochs(job: &Job, start: i64, wrong: &mut impl FnMut(&str)) {
     if progress.last_epoch.start().cast_signed() > start {
         wrong("its last epoch is of a gateway start that never was");
     }
-    if progress.generation_floor > progress.last_epoch {
-        wrong("its generation begins above its last epoch");
+    if progress.generation_floor.start().cast_signed() > start {
+        wrong("its generation begins in a gateway start that never was");
     }
     if let State::Leased(lease) = &job.state {
         if lease.epoch != progress.last_epoch {
