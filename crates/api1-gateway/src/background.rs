@@ -52,6 +52,7 @@ pub(crate) async fn goes_on(app: &App, pause: Duration) -> bool {
 async fn sweep(app: Arc<App>) {
     let mut cut_off = BTreeSet::new();
     while goes_on(&app, SWEEP_INTERVAL).await {
+        app.dispatcher().look(app.clock.now());
         app.try_to_persist_gates().await;
         app.tell_of_cut_off(&mut cut_off);
         for _ in 0..SWEEPS_IN_A_ROW {

@@ -223,6 +223,13 @@ impl Dispatcher {
         }
     }
 
+    /// Time has passed: opens the gates that only it was missing for. To be called now and then, and what it
+    /// [changed](Dispatcher::changes) written down.
+    pub fn look(&mut self, now: Now) {
+        let tick = self.next_tick();
+        self.desks.values_mut().for_each(|desk| desk.look(tick, now));
+    }
+
     /// A job has another state: it may be claimable, or have made way for the next of its ordering key.
     pub fn job_changed(&mut self, job: &Job) {
         match &job.state {

@@ -52,6 +52,8 @@ pub struct Gate {
     hold_until: Option<Mono>,
     /// Oks per second before the outage.
     goodput: Option<f64>,
+    /// The latest failure, in words for people.
+    failure: String,
     cut_off: CutOff,
 }
 
@@ -81,6 +83,7 @@ impl Gate {
             hold_until: None,
             goodput: None,
             cut_off: CutOff::default(),
+            failure: String::new(),
         }
     }
 
@@ -319,8 +322,21 @@ impl Gate {
             begun: answer.sent.begun,
             at: answer.at,
         };
-        let fault = self.breaker.note(seen, self.dials.at_floors(), now.mono)?;
-        self.open(fault, answer.outcome, now);
+        let fault = self.breaker.note(seen, self.dials.at_floors(), now.mono);
+        if class != Class::Ok {
+            self.failure = in_words(answer.outcome);
+        }
+        self.open(fault?, now);
+        Some(Transition::Opened)
+    }
+
+    /// Judges what time alone has changed: a destination that refused whatever it was sent, and has been sent nothing since.
+    pub fn look(&mut self, now: Now) -> Option<Transition> {
+        if self.is_open() {
+            return None;
+        }
+        let fault = self.breaker.look(now.mono)?;
+        self.open(fault, now);
         Some(Transition::Opened)
     }
 
@@ -355,10 +371,9 @@ impl Gate {
         self.in_flight >= self.dials.limit()
     }
 
-    fn open(&mut self, fault: Fault, outcome: &Outcome, now: Now) {
+    fn open(&mut self, fault: Fault, now: Now) {
         self.goodput = Some(self.dials.goodput()).filter(|goodput| *goodput > 0.0).or(self.goodput);
-        let what = outcome.error.clone().or_else(|| outcome.status.map(|status| format!("answered {status}")));
-        let what = what.unwrap_or_else(|| outcome.class.as_str().to_owned());
+        let what = &self.failure;
         let reason = match fault {
             Fault::Down => format!("down: {what}"),
             Fault::Misconfigured(_) => format!("misconfigured: every job gets the same refusal ({what})"),
@@ -389,6 +404,12 @@ impl Gate {
             self.hold_until = Some(self.hold_until.map_or(until, |held| held.max(until)));
         }
     }
+}
+
+/// What was answered, or why nothing was.
+fn in_words(outcome: &Outcome) -> String {
+    let what = outcome.error.clone().or_else(|| outcome.status.map(|status| format!("answered {status}")));
+    what.unwrap_or_else(|| outcome.class.as_str().to_owned())
 }
 
 #[cfg(test)]

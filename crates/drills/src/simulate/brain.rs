@@ -110,7 +110,9 @@ impl Brain {
     }
 
     pub(super) fn swept(&self, swept: &Swept, now: Now) {
-        self.dispatcher().swept(swept, now);
+        let mut dispatcher = self.dispatcher();
+        dispatcher.swept(swept, now);
+        dispatcher.look(now);
     }
 
     pub(super) fn job_changed(&self, job: &Job) {

@@ -10,7 +10,7 @@ const SEEDS: u64 = 1_000;
 /// Each seed is a world of its own: with fewer events it would say little.
 const FEWEST_EVENTS: u64 = 500;
 /// A seeded bug is found within so many seeds.
-const SEEDS_FOR_A_BUG: u64 = 600;
+const SEEDS_FOR_A_BUG: u64 = 3_000;
 
 #[test]
 fn over_a_thousand_seeds_no_invariant_is_broken_and_every_transition_is_seen() {

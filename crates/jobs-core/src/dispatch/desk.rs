@@ -253,6 +253,13 @@ impl Desk {
         }
     }
 
+    /// See [`Gate::look`].
+    pub(super) fn look(&mut self, tick: Tick, now: Now) {
+        if let Some(transition) = self.gate.look(now) {
+            self.changed(Some(transition), tick, now);
+        }
+    }
+
     /// Judges an outcome by the others, then takes note of it.
     pub(super) fn weigh(
         &mut self,

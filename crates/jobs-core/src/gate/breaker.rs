@@ -142,6 +142,12 @@ impl Breaker {
             .then_some(Fault::Down)
     }
 
+    /// What a row of refusals has come to that nothing has followed: by now it may have gone on for long enough.
+    pub(super) fn look(&self, now: Mono) -> Option<Fault> {
+        let is_due = self.run_since.is_some() && !self.may_be_one_workers(now);
+        (is_due && (self.in_a_row(now) || self.twice(now))).then_some(Fault::Down)
+    }
+
     fn misconfigured(&mut self, seen: Seen) -> Option<Fault> {
         if seen.class == Class::Suspect {
             self.suspects.insert((seen.status, seen.job));

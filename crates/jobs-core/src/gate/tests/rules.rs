@@ -82,6 +82,30 @@ impl Bench {
 }
 
 #[test]
+fn refusals_that_nothing_follows_open_it_once_they_have_lasted() {
+    let mut bench = Bench::new();
+    let sents: Vec<Sent> = (1..=5).map(|job| bench.send(job).unwrap()).collect();
+    for (job, sent) in (1..).zip(sents) {
+        assert_eq!(bench.answer(job, sent, Class::Overload), None, "a burst may be too much for a busy one");
+    }
+    assert_eq!(bench.gate.look(bench.now), None);
+    bench.wait(300);
+    assert_eq!(bench.gate.look(bench.now), Some(Transition::Opened));
+    assert_eq!(bench.gate.reason().unwrap().1, "down: overload");
+    assert_eq!(bench.gate.look(bench.now), None, "it is open by now");
+
+    let mut alive = Bench::new();
+    let mut sents: Vec<Sent> = (1..=6).map(|job| alive.send(job).unwrap()).collect();
+    let slow = sents.remove(5);
+    for (job, sent) in (1..).zip(sents) {
+        alive.answer(job, sent, Class::Overload);
+    }
+    alive.answer(6, slow, Class::Ok);
+    alive.wait(300);
+    assert_eq!(alive.gate.look(alive.now), None);
+}
+
+#[test]
 fn five_failures_in_a_row_of_three_jobs_open_the_gate() {
     for class in [Class::Down, Class::Error] {
         let mut bench = Bench::new();
