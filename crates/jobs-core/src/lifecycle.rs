@@ -171,8 +171,6 @@ pub fn cancel(job: &mut Job, ordering_on_dead: OrderingOnDead, now: Timestamp) -
     let blocks = job.ordering_key.is_some() && ordering_on_dead == OrderingOnDead::Block;
     match &mut job.state {
         State::Pending(_) => {}
-        // One that was found corrupt has freed its key whatever its destination says.
-        State::Dead { reason: DeadReason::Corrupt, .. } => return Cancel::Finished,
         State::Dead { .. } if blocks => {}
         State::Leased(lease) => {
             lease.cancel_requested = true;

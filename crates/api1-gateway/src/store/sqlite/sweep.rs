@@ -88,7 +88,8 @@ pub(super) fn purge(batch: &mut Batch<'_>, retention: Retention, now: Timestamp)
     batch.count(Counter::Purged, purged);
     let keys = "DELETE FROM idempotency_key WHERE seq IN (SELECT seq FROM idempotency_key
         WHERE purged_at IS NOT NULL AND purged_at <= ? ORDER BY purged_at LIMIT ?)";
-    let most = batch.spend(STEP_LIMIT) as i64;
+    // With what the jobs have left of their share.
+    let most = (spare + batch.spend(STEP_LIMIT.saturating_sub(spare))) as i64;
     batch.conn.prepare_cached(keys)?.execute((before(now, retention.keys), most))?;
     Ok(purged.cast_unsigned())
 }
