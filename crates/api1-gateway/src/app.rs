@@ -19,10 +19,11 @@ use jobs_core::store::{JobStore, Judge, Retention, StoreError};
 use tokio::sync::Notify;
 
 use crate::accept_rate::AcceptRate;
+use crate::alerts::Alerts;
 use crate::auth::Keys;
 use crate::body::Bounds;
 use crate::bulk::Bulk;
-use crate::config::Config;
+use crate::config::{Config, destinations};
 use crate::connection::Deadlines;
 use crate::drain_rate::DrainRates;
 use crate::events::Events;
@@ -58,6 +59,9 @@ impl From<&Config> for Setup {
                 max_accept_rate: config.max_accept_rate,
                 backup_dir: config.backup_dir.clone(),
                 stalled_after: config.stalled_after,
+                still_trying_after: config.still_trying_after,
+                alerts: config.sources.alert_webhook.is_some().then(destinations::alerts),
+                alert_oldest_due: config.alert_oldest_due,
             },
         }
     }
@@ -81,6 +85,12 @@ pub struct Limits {
     pub backup_dir: Option<PathBuf>,
     /// An alarm is raised when due work has not been handed out for so long.
     pub stalled_after: Duration,
+    /// Callbacks tell also that a job is still being tried, after so long; `None`: they do not.
+    pub still_trying_after: Option<Duration>,
+    /// The destination that is told of trouble.
+    pub alerts: Option<DestinationName>,
+    /// It is told of a job that has been due for so long.
+    pub alert_oldest_due: Duration,
 }
 
 impl Default for Limits {
@@ -99,6 +109,9 @@ impl Default for Limits {
             max_accept_rate: None,
             backup_dir: None,
             stalled_after: Duration::from_secs(60),
+            still_trying_after: None,
+            alerts: None,
+            alert_oldest_due: Duration::from_secs(900),
         }
     }
 }
@@ -120,6 +133,7 @@ pub struct App {
     pub(crate) drain_rates: DrainRates,
     pub(crate) metrics: Metrics,
     pub(crate) watchdog: Watchdog,
+    pub(crate) alerts: Alerts,
     /// What charts show of the recent past.
     pub(crate) history: History,
     /// Tells whoever listens what happens.
@@ -168,6 +182,7 @@ impl App {
             bulk: Bulk::default(),
             metrics: Metrics::new(),
             watchdog: Watchdog::default(),
+            alerts: Alerts::default(),
             history: History::default(),
             events: Events::default(),
             redrives: Notify::new(),

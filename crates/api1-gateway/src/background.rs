@@ -3,6 +3,7 @@
 //!
 //! Every task ends with the shutdown; one that ends before takes the process down, see [`tasks::supervise`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use jobs_core::process::tasks;
 use jobs_core::store::StoreError;
 
 use crate::app::App;
-use crate::{redriver, watchdog};
+use crate::{alerts, redriver, watchdog};
 
 /// Sweeps in a row before the next pause: with some hundreds of jobs each, what falls due at once is soon done, in small commits.
 const SWEEPS_IN_A_ROW: usize = 20;
@@ -33,6 +34,7 @@ pub(crate) fn start(app: &Arc<App>) {
     tasks::supervise("sweeper", shutdown, sweep(Arc::clone(app)));
     tasks::supervise("purger", shutdown, purge(Arc::clone(app)));
     tasks::supervise("space guard", shutdown, guard_space(Arc::clone(app)));
+    tasks::supervise("alerter", shutdown, alerts::send(Arc::clone(app)));
     tasks::supervise("watchdog", shutdown, watchdog::watch(Arc::clone(app)));
     tasks::supervise("measure", shutdown, measure(Arc::clone(app)));
     tasks::supervise("redriver", shutdown, redriver::run(Arc::clone(app)));
@@ -48,8 +50,10 @@ pub(crate) async fn goes_on(app: &App, pause: Duration) -> bool {
 }
 
 async fn sweep(app: Arc<App>) {
+    let mut cut_off = BTreeSet::new();
     while goes_on(&app, SWEEP_INTERVAL).await {
         app.try_to_persist_gates().await;
+        app.tell_of_cut_off(&mut cut_off);
         for _ in 0..SWEEPS_IN_A_ROW {
             match app.sweep().await {
                 Ok(0) => break,

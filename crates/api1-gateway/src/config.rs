@@ -76,6 +76,10 @@ pub struct Config {
     pub backup_dir: Option<PathBuf>,
     /// An alarm is raised when due work has not been handed out for so long.
     pub stalled_after: Duration,
+    /// Callbacks tell also that a job is still being tried, after so long.
+    pub still_trying_after: Option<Duration>,
+    /// The alert webhook is told of a job that has been due for so long.
+    pub alert_oldest_due: Duration,
     /// How long a stop waits for open requests.
     pub grace: Duration,
     pub retention: Retention,
@@ -97,6 +101,7 @@ impl Config {
             destinations: s.list("--destination", "API1_DESTINATIONS", flags.destinations, &[]),
             health_checks: s.list("--health-check", "API1_HEALTH_CHECKS", flags.health_checks, &[]),
             default: s.optional("--default-destination", "API1_DEFAULT_DESTINATION", flags.default_destination),
+            alert_webhook: s.optional("--alert-webhook", "API1_ALERT_WEBHOOK", flags.alert_webhook),
         };
         let destinations = destinations(s, &sources);
         let client_keys = keys(s, "API1_CLIENT_KEYS");
@@ -106,15 +111,8 @@ impl Config {
         let max_body = max_body(s, flags.max_body);
         let max_accept_rate = s.optional("--max-accept-rate", "API1_MAX_ACCEPT_RATE", flags.max_accept_rate);
         let backup_dir = backup_dir(s, flags.backup_dir);
-        let longest_stall = Duration::from_secs(24 * 3_600);
-        let stalled_after = bounded(
-            s,
-            "--stalled-after",
-            "API1_STALLED_AFTER",
-            flags.stalled_after,
-            Limits::default().stalled_after,
-            longest_stall,
-        );
+        let (stalled_after, alert_oldest_due) = alarms(s, flags.stalled_after, flags.alert_oldest_due);
+        let still_trying_after = still_trying_after(s, flags.still_trying_after);
         let grace = bounded(s, "--grace", "API1_GRACE", flags.grace, DEFAULT_GRACE, LONGEST_GRACE);
         let usual = Retention::default();
         let longest = value::MAX_SPAN;
@@ -146,6 +144,8 @@ impl Config {
             max_accept_rate,
             backup_dir,
             stalled_after,
+            still_trying_after,
+            alert_oldest_due,
             grace,
             retention,
             log,
@@ -228,6 +228,32 @@ fn backup_dir(settings: &mut Settings, given: Option<String>) -> Option<PathBuf>
         settings.problem("--backup-dir", "API1_BACKUP_DIR", &format!("{folder:?} is not a folder"));
     }
     Some(folder)
+}
+
+/// When an alarm is raised: work is not handed out, a job has long been due.
+fn alarms(settings: &mut Settings, stalled: Option<String>, oldest_due: Option<String>) -> (Duration, Duration) {
+    let usual = Limits::default();
+    let longest = value::MAX_SPAN;
+    let (flag, var) = ("--stalled-after", "API1_STALLED_AFTER");
+    let stalled_after = bounded(settings, flag, var, stalled, usual.stalled_after, longest);
+    let (flag, var) = ("--alert-oldest-due", "API1_ALERT_OLDEST_DUE");
+    (stalled_after, bounded(settings, flag, var, oldest_due, usual.alert_oldest_due, longest))
+}
+
+fn still_trying_after(settings: &mut Settings, given: Option<String>) -> Option<Duration> {
+    let (flag, var) = ("--still-trying-after", "API1_STILL_TRYING_AFTER");
+    let text = settings.optional::<String>(flag, var, given)?;
+    match duration::parse(&text) {
+        Ok(after) if after <= value::MAX_SPAN => Some(after),
+        Ok(_) => {
+            settings.problem(flag, var, &format!("must be at most {}", duration::show(value::MAX_SPAN)));
+            None
+        }
+        Err(error) => {
+            settings.problem(flag, var, &error.to_string());
+            None
+        }
+    }
 }
 
 fn bounded(

@@ -4,11 +4,11 @@
 //! anything is granted under it: until then the dispatcher grants its destination nothing. A write that failed is repeated by
 //! the sweeper, so a change can be late but not lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jobs_core::dispatch::Change;
+use jobs_core::dispatch::{Change, DestinationView};
 use jobs_core::gate::Transition;
-use jobs_core::job::{DestinationName, StateName};
+use jobs_core::job::{DestinationName, StateName, WorkerId};
 use jobs_core::store::StoreError;
 
 use crate::app::App;
@@ -41,15 +41,34 @@ impl App {
         }
     }
 
+    /// Tells which workers cannot reach a destination that others can. `told`: what was told before.
+    pub(crate) fn tell_of_cut_off(&self, told: &mut BTreeSet<(DestinationName, WorkerId)>) {
+        let views = self.dispatcher().views();
+        let of = |view: &DestinationView| {
+            let name = view.name.clone();
+            view.cut_off.iter().map(move |worker| (name.clone(), *worker)).collect::<Vec<_>>()
+        };
+        let now: BTreeSet<_> = views.iter().flat_map(of).collect();
+        for (destination, worker) in now.difference(told) {
+            log::warn!(destination = destination.as_str(), worker:% = worker; "this worker cannot reach what others can: nothing is held for it");
+        }
+        for (destination, worker) in told.difference(&now) {
+            log::info!(destination = destination.as_str(), worker:% = worker; "this worker is not cut off any more, or not known to be");
+        }
+        *told = now;
+    }
+
     async fn tell_of_change(&self, change: &Change) {
         self.gate_changed(&change.destination);
         let destination = change.destination.as_str();
         let reason = change.record.open.as_ref().map(|(_, reason)| reason.as_str());
         match (change.transition, reason) {
             (Some(_), Some(reason)) => {
+                self.alerts.gate_opened(&change.destination, reason);
                 log::warn!(destination, reason; "destination held, only probes go out: {reason}")
             }
             (Some(Transition::Recovered | Transition::Opened), None) => {
+                self.alerts.gate_closed(&change.destination);
                 let waiting = self.waiting(&change.destination).await;
                 log::info!(destination, waiting; "destination recovered: what the outage held is released");
             }

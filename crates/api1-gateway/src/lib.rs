@@ -9,6 +9,7 @@
 //! [`jobs_core::store::JobStore`].
 
 mod accept_rate;
+mod alerts;
 pub mod app;
 pub mod auth;
 mod background;

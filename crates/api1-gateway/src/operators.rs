@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use jobs_core::callback::Callback;
 use jobs_core::job::{DestinationName, IdempotencyKey, Job, JobId, NewJob, Priority, Request, StateName};
 use jobs_core::process::clock;
 use jobs_core::redrive::{Change, MassRedrive, Plan, Unfit};
@@ -191,6 +192,7 @@ fn edited(old: &Job, request: Request, now: jobs_core::time::Timestamp) -> NewJo
         max_attempts: old.max_attempts,
         traceparent: old.traceparent.clone(),
         redriven_from: Some(old.id),
+        callback: old.callback.clone().map(|destination| Callback { destination, still_trying_after: None }),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
-use jobs_core::job::Priority;
+use jobs_core::job::{DestinationName, Priority};
 use jobs_core::process::duration;
 use jobs_core::time::Timestamp;
 use jobs_core::trace;
@@ -51,6 +51,9 @@ pub(crate) struct OptionHeaders {
     /// Charged attempts before it is dead.
     #[param(rename = "Job-Max-Attempts", minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
+    /// The destination that is told of the job's end, by a job of its own.
+    #[param(rename = "Job-Callback", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    callback: Option<String>,
     /// W3C trace context, passed on.
     traceparent: Option<String>,
     /// `wait=10`: wait up to so many seconds for the outcome.
@@ -68,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) max_attempts: Option<u32>,
     pub(crate) idempotency_key: Option<String>,
     pub(crate) traceparent: Option<String>,
+    /// Where the job's end is told; whether there is such a destination is yet to be seen.
+    pub(crate) callback: Option<DestinationName>,
     /// How long the answer may wait for the job's end.
     pub(crate) wait: Option<Duration>,
 }
@@ -139,7 +144,7 @@ impl Options {
             "job-priority" => set(&mut self.priority, &shown, priority, number(&shown, value)?),
             "job-ordering-key" => set(&mut self.ordering_key, &shown, ordering_key, value),
             "job-max-attempts" => set(&mut self.max_attempts, &shown, max_attempts, number(&shown, value)?),
-            "job-callback" => Err(Problem::with(Code::BadOption, shown, "callbacks are not supported by this version")),
+            "job-callback" => set(&mut self.callback, &shown, callback, value),
             _ => Err(Problem::with(Code::BadOption, shown, "there is no such option")),
         }
     }
@@ -253,6 +258,10 @@ pub(crate) fn ordering_key(parameter: &str, value: &str) -> Result<String, Probl
         return Err(bad(parameter, format_args!("use 1 to {MAX_KEY} bytes without control characters")));
     }
     Ok(value.to_owned())
+}
+
+pub(crate) fn callback(parameter: &str, value: &str) -> Result<DestinationName, Problem> {
+    value.parse().map_err(|error| bad(parameter, error))
 }
 
 /// The `wait` of a `Prefer` header (RFC 7240), in seconds; other preferences are not ours.

@@ -31,6 +31,9 @@ impl App {
                 for answer in &enqueued {
                     if let Enqueued::Accepted(job) = answer {
                         dispatcher.job_changed(job);
+                        if let (Some(callback), Some(after)) = (&job.callback, app.limits.still_trying_after) {
+                            dispatcher.work_arrived(callback, job.accepted_at.plus(after));
+                        }
                     }
                 }
             }
@@ -179,7 +182,13 @@ impl App {
     fn tell_of_ends<'a>(&self, jobs: impl Iterator<Item = &'a Job>) {
         let ended = jobs.filter(|job| job.state.name().is_terminal()).inspect(|job| {
             self.metrics.ended(job);
+            self.alerts.ended(job);
             self.waiters.ended(job.id);
+            // The store has made a job that tells the caller.
+            if let Some(callback) = &job.callback {
+                self.dispatcher().work_arrived(callback, job.updated_at);
+                self.work.notify_waiters();
+            }
         });
         self.drain_rates.ended(ended.map(|job| &job.destination));
     }

@@ -27,6 +27,8 @@ pub(crate) struct JobView<'a> {
     last_error: Option<&'a str>,
     dead_reason: Option<DeadReason>,
     redriven_from: Option<JobId>,
+    /// The destination that is told of its end.
+    callback: Option<&'a DestinationName>,
     /// Of W3C Trace Context: the caller's, or the job's own.
     trace_id: String,
     /// A worker has it in hand, but nobody wants it any more.
@@ -85,6 +87,7 @@ impl<'a> JobView<'a> {
             last_error: job.progress.last_error.as_deref(),
             dead_reason,
             redriven_from: job.redriven_from,
+            callback: job.callback.as_ref(),
             trace_id: trace::trace_id(job.traceparent.as_deref(), job.id),
             cancel_requested,
             attempt_log: None,

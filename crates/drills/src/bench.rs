@@ -7,23 +7,37 @@
 
 mod accept;
 mod batch;
+mod black_hole;
+mod claim;
 pub mod direct;
 mod disk;
 mod drain;
 mod idle;
+mod large;
 mod load;
 mod memory;
 pub mod noop;
+mod one;
+mod paced;
 mod pages;
+mod picture;
 mod read;
 mod report;
 pub mod sink;
+mod steady;
+mod tail;
 mod usage;
+mod waiting;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use clap::ValueEnum;
+use jobs_core::store::StoreError;
+
+use crate::chart::Chart;
 use crate::client::{CallError, Http};
+use crate::figure::Figure;
 use crate::percentile::{median, percentile};
 use crate::trio::build::{Output, Programs};
 use crate::trio::process::Process;
@@ -36,18 +50,32 @@ pub use report::BenchReport;
 pub enum Part {
     /// Durable accept, beside noop
     Accept,
+    /// Durable accept on one connection, beside noop
+    One,
+    /// The slowest accepts, while checkpoints, retention and a backup go on
+    Tail,
     /// Jobs in batches, beside single posts
     Batch,
     /// From accepted to delivered while nothing else happens
     Idle,
     /// Draining stored jobs, beside direct calls
     Drain,
+    /// The highest rate at which as much is delivered as accepted, beside direct calls
+    Steady,
+    /// Payloads of 100 KiB, accepted and drained
+    Large,
+    /// What a claim and its settle cost with very many jobs waiting, beside few
+    Claim,
+    /// A thousand destinations, one of them a black hole
+    BlackHole,
     /// Lists and statistics of a large store, under load
     Read,
     /// Pages of the dashboard with a large store, and what one left open costs
     Pages,
-    /// Resident memory while many jobs come and go
+    /// Resident memory and bytes written while many jobs come and go
     Memory,
+    /// Resident memory with very many jobs waiting
+    Waiting,
 }
 
 /// What to measure.
@@ -64,6 +92,8 @@ pub enum BenchError {
     Trio(#[from] TrioError),
     #[error(transparent)]
     Call(#[from] CallError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot {doing}: {source}")]
     Io { doing: &'static str, source: std::io::Error },
     #[error(
@@ -101,31 +131,44 @@ async fn measure(bench: &Bench, only: Option<Part>) -> Result<BenchReport, Bench
     let wanted = |part| only.is_none_or(|only| only == part);
     let mut disk = disk::Disk::under(&bench.folder())?;
     disk.sync()?;
-    let mut figures = Vec::new();
-    if wanted(Part::Accept) {
-        figures.extend(accept::measure(bench).await?);
-    }
-    if wanted(Part::Batch) {
-        figures.extend(batch::measure(bench).await?);
-    }
-    if wanted(Part::Idle) {
-        figures.extend(idle::measure(bench).await?);
-    }
-    if wanted(Part::Drain) {
-        figures.extend(drain::measure(bench).await?);
-    }
-    if wanted(Part::Read) {
-        figures.extend(read::measure(bench).await?);
-    }
-    if wanted(Part::Pages) {
-        figures.extend(pages::measure(bench).await?);
-    }
-    if wanted(Part::Memory) {
-        figures.extend(memory::measure(bench).await?);
+    let (mut figures, mut charts) = (Vec::new(), Vec::new());
+    for part in Part::value_variants().iter().filter(|part| wanted(**part)) {
+        figures.extend(measure_part(bench, *part, &mut disk, &mut charts).await?);
     }
     disk.sync()?;
-    Ok(BenchReport::new(figures, bench.quick, &disk))
+    Ok(BenchReport::new(figures, charts, bench.quick, &disk))
 }
+
+async fn measure_part(
+    bench: &Bench,
+    part: Part,
+    disk: &mut disk::Disk,
+    charts: &mut Vec<Chart>,
+) -> Result<Vec<Figure>, BenchError> {
+    match part {
+        Part::Accept => accept::measure(bench).await,
+        Part::One => one::measure(bench).await,
+        Part::Tail => {
+            let (figures, chart) = tail::measure(bench, disk).await?;
+            charts.push(chart);
+            Ok(figures)
+        }
+        Part::Batch => batch::measure(bench).await,
+        Part::Idle => idle::measure(bench).await,
+        Part::Drain => drain::measure(bench).await,
+        Part::Steady => steady::measure(bench).await,
+        Part::Large => large::measure(bench).await,
+        Part::Claim => claim::measure(bench).await,
+        Part::BlackHole => black_hole::measure(bench).await,
+        Part::Read => read::measure(bench).await,
+        Part::Pages => pages::measure(bench).await,
+        Part::Memory => memory::measure(bench).await,
+        Part::Waiting => waiting::measure(bench).await,
+    }
+}
+
+/// Where no destination is: what is accepted for it stays.
+const NOWHERE: &str = "http://127.0.0.1:9/";
 
 /// What all parts share.
 struct Bench {
@@ -143,14 +186,20 @@ impl Bench {
     async fn start(&self, workers: usize, destination: &str, flags: &[&str]) -> Result<Trio, BenchError> {
         let mut gateway_flags = vec!["--destination".to_owned(), format!("api2={destination}")];
         gateway_flags.extend(flags.iter().map(ToString::to_string));
-        let plan = Plan {
-            workers,
-            destinations: Vec::new(),
-            gateway_flags,
-            worker_flags: vec!["--concurrency".to_owned(), load::CONNECTIONS.to_string()],
-            within: Some(self.folder()),
-            ..Plan::default()
-        };
+        self.start_with(workers, gateway_flags).await
+    }
+
+    /// A gateway with this file of destinations, and no worker yet.
+    async fn start_with_file(&self, destinations: &str) -> Result<Trio, BenchError> {
+        let file = self.folder().join("destinations.toml");
+        std::fs::write(&file, destinations).map_err(BenchError::io("write the destinations file"))?;
+        self.start_with(0, vec!["--config".to_owned(), file.display().to_string()]).await
+    }
+
+    /// All as it comes out of the box, but for the flags of the gateway.
+    async fn start_with(&self, workers: usize, gateway_flags: Vec<String>) -> Result<Trio, BenchError> {
+        let within = Some(self.folder());
+        let plan = Plan { workers, destinations: Vec::new(), gateway_flags, within, ..Plan::default() };
         Ok(Trio::start(&self.programs, plan).await?)
     }
 

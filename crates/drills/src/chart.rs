@@ -128,7 +128,7 @@ impl Chart {
     }
 }
 
-fn style() -> String {
+pub(crate) fn style() -> String {
     let mut style = String::from(
         "<style>text{font:12px system-ui,sans-serif;fill:#24292f}.title{font-size:17px;font-weight:600}.panel{font-weight:600}\
          .about,.label{fill:#57606a;font-size:11.5px}.end{text-anchor:end}.middle{text-anchor:middle}.page{fill:#fff}\
@@ -188,7 +188,7 @@ fn grouped(value: f64) -> String {
     text
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

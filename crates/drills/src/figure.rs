@@ -38,6 +38,11 @@ impl Figure {
         Figure { name: name.to_owned(), measured, unit, goal, met, beside: BTreeMap::new() }
     }
 
+    /// What was measured, with its unit.
+    pub(crate) fn told(&self) -> String {
+        format!("{} {}", number(self.measured), self.unit).trim_end().to_owned()
+    }
+
     pub(crate) fn beside(mut self, name: &str, value: f64) -> Self {
         self.beside.insert(name.to_owned(), value);
         self
@@ -56,13 +61,12 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<52} {:>10}  {:<11} ", "figure", "measured", "goal")?;
         for figure in self.0 {
-            let measured = format!("{} {}", number(figure.measured), figure.unit);
             let (goal, verdict) = match figure.goal {
                 Goal::AtLeast(least) => (format!(">= {} {}", number(least), figure.unit), verdict(figure.met)),
                 Goal::AtMost(most) => (format!("<= {} {}", number(most), figure.unit), verdict(figure.met)),
                 Goal::None => (String::new(), ""),
             };
-            writeln!(f, "{:<52} {:>10}  {goal:<11} {verdict}", figure.name, measured.trim_end())?;
+            writeln!(f, "{:<52} {:>10}  {goal:<11} {verdict}", figure.name, figure.told())?;
             for (name, value) in &figure.beside {
                 writeln!(f, "    {name:<48} {:>10}", number(*value))?;
             }

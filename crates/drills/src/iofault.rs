@@ -21,6 +21,7 @@ use crate::ledger::{self, Intent, Posted, mixed};
 use crate::mixed::MixedLedger;
 use crate::report::Progress;
 use crate::trio::build::Programs;
+use crate::trio::process::stands_still;
 use crate::trio::{API2, Plan, Trio};
 use crate::verdict::{Claims, Tally};
 use crate::wait;
@@ -227,13 +228,6 @@ impl Drill {
         tally.violations.extend(self.trio.audit()?.findings());
         Ok(tally)
     }
-}
-
-/// Whether a process has been stopped by a signal.
-fn stands_still(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // The state follows the name, which is in brackets and may hold anything.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 #[cfg(test)]

@@ -16,14 +16,18 @@ pub struct Evidence {
     pub destination_epoch: u64,
     /// When another job's latest ok arrived; [`Tick::NEVER`] without one.
     pub other_ok: Tick,
-    /// The same, through the worker that reports.
-    pub other_ok_same_worker: Tick,
+    /// The latest beginning among the oks that have arrived.
+    pub ok_begun: Tick,
+    /// When, of all before the attempt was granted, the latest ok through its worker arrived.
+    pub worker_ok: Tick,
     /// Another job has failed since the last ok.
     pub others_fail: bool,
     /// The destination is held because of its configuration: no answer says anything about a job.
     pub misconfigured: bool,
     /// The attempt was to find out whether a destination that is held is back: that it is not is nobody's fault.
     pub is_probe: bool,
+    /// The destination takes other calls, and how many is known and kept to: what it refuses may come again soon.
+    pub is_paced: bool,
 }
 
 /// Answers by `overload` in a row from which on a job may be charged for them.
@@ -38,11 +42,10 @@ pub fn is_charged(class: Class, begun: Tick, progress: &Progress, evidence: &Evi
         Class::Overload => {
             progress.overloads + 1 >= PATIENCE_WITH_OVERLOAD && evidence.other_ok > progress.last_settled
         }
-        Class::Down => {
-            let through = evidence.other_ok_same_worker;
-            through > begun || (progress.last_down != Tick::NEVER && through > progress.last_down)
-        }
-        Class::Error => evidence.other_ok > begun || !evidence.others_fail,
+        // The first time it may have been the outage's very beginning, or a worker that was cut off.
+        Class::Down => progress.last_down != Tick::NEVER && evidence.worker_ok > progress.last_down,
+        // An ok that began later shows that the destination was well still when this one was under way.
+        Class::Error => (evidence.ok_begun > begun && evidence.other_ok > begun) || !evidence.others_fail,
         // A suspect answer without a verdict is retried on the job's own account.
         Class::Suspect => !evidence.misconfigured,
         Class::Ok | Class::JobFail => false,
@@ -70,7 +73,7 @@ mod tests {
     #[test]
     fn in_an_outage_nothing_is_charged() {
         let progress = Progress { overloads: 50, last_down: Tick(90), last_settled: Tick(90), ..Progress::default() };
-        let stale = Evidence { other_ok: Tick(80), other_ok_same_worker: Tick(80), ..evidence() };
+        let stale = Evidence { other_ok: Tick(80), worker_ok: Tick(80), ..evidence() };
         for class in [Class::Overload, Class::Down, Class::Error] {
             assert!(!is_charged(class, BEGUN, &progress, &stale), "{class:?}");
         }
@@ -79,7 +82,7 @@ mod tests {
     #[test]
     fn a_probe_that_fails_charges_nobody() {
         let progress = Progress { overloads: 50, last_down: Tick(90), ..Progress::default() };
-        let through = Evidence { other_ok: Tick(150), other_ok_same_worker: Tick(150), ..evidence() };
+        let through = Evidence { other_ok: Tick(150), ok_begun: Tick(120), worker_ok: Tick(95), ..evidence() };
         for class in [Class::Overload, Class::Down, Class::Error] {
             assert!(is_charged(class, BEGUN, &progress, &through), "{class:?}");
             assert!(!is_charged(class, BEGUN, &progress, &Evidence { is_probe: true, ..through }), "{class:?}");
@@ -87,23 +90,24 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_charged_when_another_job_got_through_or_when_no_other_fails() {
+    fn an_error_is_charged_when_another_job_got_through_that_began_later_or_when_no_other_fails() {
         let progress = Progress::default();
-        assert!(is_charged(Class::Error, BEGUN, &progress, &Evidence { other_ok: Tick(150), ..evidence() }));
+        let later = Evidence { other_ok: Tick(150), ok_begun: Tick(120), ..evidence() };
+        assert!(is_charged(Class::Error, BEGUN, &progress, &later));
+        assert!(!is_charged(Class::Error, BEGUN, &progress, &Evidence { ok_begun: Tick(90), ..later }));
         assert!(is_charged(Class::Error, BEGUN, &progress, &Evidence { others_fail: false, ..evidence() }));
         assert!(!is_charged(Class::Error, BEGUN, &progress, &Evidence { other_ok: Tick(50), ..evidence() }));
     }
 
     #[test]
-    fn a_down_is_charged_only_by_an_ok_through_the_same_worker() {
+    fn a_down_is_charged_only_by_an_ok_through_the_same_worker_since_the_previous_one() {
         let progress = Progress { last_down: Tick(60), ..Progress::default() };
         let elsewhere = Evidence { other_ok: Tick(150), ..evidence() };
         assert!(!is_charged(Class::Down, BEGUN, &progress, &elsewhere));
-        assert!(is_charged(Class::Down, BEGUN, &progress, &Evidence { other_ok_same_worker: Tick(150), ..evidence() }));
-        assert!(is_charged(Class::Down, BEGUN, &progress, &Evidence { other_ok_same_worker: Tick(70), ..evidence() }));
-        assert!(!is_charged(Class::Down, BEGUN, &progress, &Evidence { other_ok_same_worker: Tick(50), ..evidence() }));
+        assert!(is_charged(Class::Down, BEGUN, &progress, &Evidence { worker_ok: Tick(70), ..evidence() }));
+        assert!(!is_charged(Class::Down, BEGUN, &progress, &Evidence { worker_ok: Tick(50), ..evidence() }));
         let first = Progress::default();
-        assert!(!is_charged(Class::Down, BEGUN, &first, &Evidence { other_ok_same_worker: Tick(70), ..evidence() }));
+        assert!(!is_charged(Class::Down, BEGUN, &first, &Evidence { worker_ok: Tick(70), ..evidence() }));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! store: they enqueue, claim and settle by a clock of their own, and look at the answers. What a clause forgets, the
 //! [`differential`] test may find: it plays long random scripts on the store and on [`crate::memory::State`].
 
+pub mod callbacks;
 pub mod claim;
 pub mod differential;
 pub mod durable;
@@ -83,7 +84,7 @@ macro_rules! conformance_suite {
                     released_jobs_go_before_others_of_their_priority,
                     fresh_jobs_go_before_a_backlog_as_many_as_their_share,
                     a_share_for_the_fresh_is_no_more_than_the_grant,
-                    fresh_is_only_what_was_never_tried_and_accepted_and_due_of_late,
+                    fresh_is_what_was_accepted_and_due_of_late_tried_or_not,
                     a_probe_goes_to_what_has_waited_longest_for_one,
                     a_probe_on_a_healthy_check_may_take_what_the_present_outage_made_wait,
                     no_more_is_claimed_than_granted,
@@ -209,6 +210,12 @@ macro_rules! conformance_suite {
                     a_mass_redrive_counts_what_becomes_of_its_jobs_each_one_time,
                     the_audit_log_keeps_who_did_what,
                     a_closed_store_answers_so_to_operators,
+                }
+                callbacks {
+                    the_end_of_a_job_makes_a_job_that_tells_of_it,
+                    every_end_is_told_each_one_time,
+                    a_notice_tells_once_that_a_job_is_still_being_tried,
+                    a_replayed_request_makes_no_second_notice,
                 }
                 durable {
                     a_closed_store_answers_so_to_everything,

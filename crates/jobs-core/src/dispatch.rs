@@ -79,6 +79,8 @@ pub struct DestinationView {
     /// How often it has recovered.
     pub epoch: u64,
     pub in_flight: u32,
+    /// Workers that cannot reach it of late, while others can: their networks' trouble, for which nobody is held.
+    pub cut_off: Vec<WorkerId>,
     /// Oks a second before its latest outage, or of late: what it can be expected to take. 0 if unknown.
     pub goodput: f64,
     pub last_error: Option<String>,
@@ -175,7 +177,7 @@ impl Dispatcher {
         }
         let mut grants: Vec<Grant> = grants.into_values().collect();
         for grant in grants.iter_mut().filter(|grant| grant.kind == Kind::Regular) {
-            grant.fresh = self.desk(&grant.destination).fresh_of(grant.max);
+            self.desk(&grant.destination.clone()).reserve_for_fresh(grant, now.wall);
         }
         grants
     }

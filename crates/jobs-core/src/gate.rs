@@ -14,6 +14,8 @@
 //! Envoy's slow start for the dials.
 
 mod breaker;
+mod cut_off;
+mod dial;
 mod dials;
 mod exchange;
 mod latency;
@@ -23,14 +25,13 @@ mod window;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use self::breaker::{Breaker, Fault, Seen};
+use self::cut_off::CutOff;
 use self::dials::{Dials, Sample};
-pub use self::exchange::{Admission, Answer, Kind, Sent, Transition};
+pub use self::exchange::{Admission, Answer, GateStateName, Kind, Sent, Transition};
 use self::probe::{Probe, Probes};
 pub use self::settings::GateSettings;
-use crate::job::{JobId, Tick};
+use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::{Class, Outcome};
 use crate::retry::RetryPolicy;
 use crate::store::GateRecord;
@@ -51,6 +52,7 @@ pub struct Gate {
     hold_until: Option<Mono>,
     /// Oks per second before the outage.
     goodput: Option<f64>,
+    cut_off: CutOff,
 }
 
 #[derive(Debug)]
@@ -65,17 +67,6 @@ enum State {
     },
 }
 
-/// What a gate is doing, by the names of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum GateStateName {
-    Closed,
-    Open,
-    Ramp,
-    Paused,
-}
-
 impl Gate {
     /// The gate of a destination nothing is known about.
     pub fn new(settings: GateSettings, now: Mono) -> Self {
@@ -84,11 +75,12 @@ impl Gate {
             state: State::Passing,
             paused: false,
             epoch: 0,
-            dials: Dials::closed(settings.start_limit, settings.max_limit, now),
+            dials: Dials::closed(settings, now),
             breaker: Breaker::default(),
             in_flight: 0,
             hold_until: None,
             goodput: None,
+            cut_off: CutOff::default(),
         }
     }
 
@@ -98,7 +90,7 @@ impl Gate {
         gate.epoch = record.epoch;
         gate.paused = record.paused;
         gate.goodput = (record.goodput > 0.0).then_some(record.goodput);
-        gate.dials = Dials::ramp(gate.goodput, settings.max_limit, now.mono);
+        gate.dials = Dials::ramp(gate.goodput, settings, now.mono);
         // A clock that was set back meanwhile must not hold it for as long as that.
         let held_for = |until: Timestamp| until.since(now.wall).min(RetryPolicy::MAX_RETRY_AFTER);
         gate.hold_until = record.hold_until.map(|until| now.mono.plus(held_for(until)));
@@ -127,7 +119,7 @@ impl Gate {
 
     pub fn configure(&mut self, settings: GateSettings) {
         self.settings = settings;
-        self.dials.cap(settings.max_limit);
+        self.dials.configure(settings);
     }
 
     pub fn state(&self) -> GateStateName {
@@ -242,15 +234,25 @@ impl Gate {
         }
     }
 
+    /// Nothing is left that is due: a claim of the present epoch found less than it might have.
+    pub fn nothing_is_due(&mut self) {
+        self.dials.nothing_is_due();
+    }
+
+    /// Whether what the destination refuses need not wait for long: it takes other calls, and how many is known and kept to.
+    pub fn paces(&self, now: Mono) -> bool {
+        !self.is_open() && self.dials.have_found() && self.breaker.is_alive(now)
+    }
+
     /// A lease that was found after a restart: it counts as one of the present epoch, granted at `begun`.
-    pub fn adopt(&mut self, begun: Tick) -> Sent {
+    pub fn adopt(&mut self, begun: Tick, now: Mono) -> Sent {
         self.in_flight += 1;
-        Sent { begun, epoch: self.epoch, in_flight: self.in_flight, kind: Kind::Regular }
+        Sent { begun, at: now, epoch: self.epoch, in_flight: self.in_flight, kind: Kind::Regular }
     }
 
     /// `job` was granted under `admission`, which was given in `epoch`.
     pub fn granted(&mut self, job: JobId, admission: Admission, begun: Tick, epoch: u64, now: Mono) -> Sent {
-        let sent = Sent { begun, epoch, in_flight: self.in_flight, kind: admission.kind };
+        let sent = Sent { begun, at: now, epoch, in_flight: self.in_flight, kind: admission.kind };
         if let (Kind::Probe { on_health }, State::Open { probes, .. }) = (admission.kind, &mut self.state) {
             probes.sent(job, if on_health { Probe::Healthy } else { Probe::Due }, now);
         }
@@ -298,23 +300,46 @@ impl Gate {
             }
             return None;
         }
-        let cut_off = class == Class::Down && self.breaker.is_cut_off(answer.worker, now.mono);
-        if answer.sent.epoch != self.epoch || answer.charged || cut_off {
+        if answer.sent.epoch != self.epoch || self.is_one_workers(answer, now.mono) {
             return None;
         }
-        let sample = Sample { class, latency: answer.outcome.latency, in_flight: answer.sent.in_flight };
+        if answer.charged {
+            self.breaker.note_charged(answer.job, answer.worker, now.mono);
+            return None;
+        }
+        let Sent { in_flight, at, .. } = answer.sent;
+        let sample = Sample { class, latency: answer.outcome.latency, in_flight, at };
         self.dials.answered(sample, now.mono);
         let seen = Seen {
             job: answer.job,
             worker: answer.worker,
             class,
             status: answer.outcome.status,
+            latency: answer.outcome.latency,
             begun: answer.sent.begun,
             at: answer.at,
         };
         let fault = self.breaker.note(seen, self.dials.at_floors(), now.mono)?;
         self.open(fault, answer.outcome, now);
         Some(Transition::Opened)
+    }
+
+    /// Whether an answer is the trouble of its worker, which has lost its way to a destination that others reach.
+    fn is_one_workers(&mut self, answer: &Answer<'_>, now: Mono) -> bool {
+        if answer.outcome.class != Class::Down {
+            self.cut_off.got_through(answer.worker, now);
+            return false;
+        }
+        let is_cut_off = self.breaker.is_cut_off(answer.worker, now);
+        if is_cut_off {
+            self.cut_off.failed(answer.worker, now);
+        }
+        is_cut_off
+    }
+
+    /// The workers that cannot reach the destination, while others can.
+    pub fn cut_off(&self) -> Vec<WorkerId> {
+        self.cut_off.workers()
     }
 
     /// How long until time alone lets something through; zero if it may be asked now, `None` if only an answer does.
@@ -351,7 +376,7 @@ impl Gate {
     }
 
     fn start_ramp(&mut self, now: Mono) {
-        self.dials = Dials::ramp(self.goodput, self.settings.max_limit, now);
+        self.dials = Dials::ramp(self.goodput, self.settings, now);
         self.breaker = Breaker::default();
     }
 

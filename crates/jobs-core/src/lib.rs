@@ -8,6 +8,7 @@
 //! Nothing here reads a clock, draws a random number, logs or waits; `now` is an argument. The one exception is
 //! the `process` module behind the feature of the same name: the shell the services share.
 
+pub mod callback;
 pub mod charging;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

@@ -30,6 +30,7 @@ pub fn enqueue(new: NewJob, seq: u64, now: Timestamp) -> (Job, Request) {
         expires_after: new.expires_after,
         traceparent: new.traceparent,
         redriven_from: new.redriven_from,
+        callback: new.callback.map(|callback| callback.destination),
         checksum,
         state: State::Pending(Pending { run_at: new.run_at.max(now), cause: Cause::New, fail_epoch: 0 }),
         updated_at: now,
@@ -168,6 +169,8 @@ pub fn cancel(job: &mut Job, ordering_on_dead: OrderingOnDead, now: Timestamp) -
     let blocks = job.ordering_key.is_some() && ordering_on_dead == OrderingOnDead::Block;
     match &mut job.state {
         State::Pending(_) => {}
+        // One that was found corrupt has freed its key whatever its destination says.
+        State::Dead { reason: DeadReason::Corrupt, .. } => return Cancel::Finished,
         State::Dead { .. } if blocks => {}
         State::Leased(lease) => {
             lease.cancel_requested = true;

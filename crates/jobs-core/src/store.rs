@@ -63,10 +63,6 @@ pub enum Enqueued {
     },
 }
 
-/// How long a job counts as fresh: never tried, and both accepted and due less than this ago. Some of every grant is theirs
-/// while a backlog drains, so that today's callers do not wait behind an outage they had no part in.
-pub const FRESH: Duration = Duration::from_secs(5);
-
 /// How much of one destination's work may be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -77,8 +73,10 @@ pub struct Grant {
     /// Jobs that their destination failed in an epoch below this are due: those before its latest recovery, or, for a
     /// probe that a healthy health check asked for, those of the present outage too.
     pub released_below: u64,
-    /// So many of `max` go to [fresh](FRESH) jobs first, as far as there are any.
+    /// So many of `max` go to fresh jobs first, as far as there are any...
     pub fresh: u32,
+    /// ...which are those that were accepted and fell due by their own time after this, tried or not.
+    pub fresh_after: Timestamp,
     /// A probe is claimed in an order of its own.
     pub kind: Kind,
     pub begun: Tick,
@@ -275,8 +273,7 @@ pub trait JobStore: Steering {
 
     /// Leases to `worker`, for each grant in turn, at most `max` due jobs of its destination that are heads of their
     /// ordering key. A regular grant: higher priority first, then the lower of (`run_at` or, if released by a recovery, 0;
-    /// `seq`); but up to `fresh` [fresh](FRESH) jobs come before all others, in that same order. A probe: what is due by its own
-    /// `run_at` first, the lowest of (`run_at`, higher priority, `seq`), which puts what has just been probed behind all
+    /// `seq`); but up to `fresh` fresh jobs come before all others, in that same order. A probe: what is due by its own `run_at` first, the lowest of (`run_at`, higher priority, `seq`), which puts what has just been probed behind all
     /// that has not; then what is released, higher priority first, then the lower `seq`. Every lease has an epoch above all
     /// issued before. A job whose time has run out is not leased, nor one whose request fails its checksum: that one is dead
     /// (corrupt), and named in the answer. Need not be durable. Leases last [`crate::lease::LEASE_TERM`].

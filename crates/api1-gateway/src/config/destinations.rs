@@ -28,6 +28,7 @@ pub const MAX_FILE: u64 = 1 << 20;
 
 const DESTINATION_SETTING: Place = Place::Setting { flag: "--destination", var: "API1_DESTINATIONS" };
 const HEALTH_SETTING: Place = Place::Setting { flag: "--health-check", var: "API1_HEALTH_CHECKS" };
+const ALERT_SETTING: Place = Place::Setting { flag: "--alert-webhook", var: "API1_ALERT_WEBHOOK" };
 const DEFAULT_SETTING: Place = Place::Setting { flag: "--default-destination", var: "API1_DEFAULT_DESTINATION" };
 
 /// Answers an environment variable's value.
@@ -44,6 +45,13 @@ pub struct Sources {
     pub health_checks: Vec<String>,
     /// Goes before the file's `default`.
     pub default: Option<String>,
+    /// Where trouble is told: the URL of one more destination, [`alerts`].
+    pub alert_webhook: Option<String>,
+}
+
+/// The name of the destination that is told of trouble.
+pub fn alerts() -> DestinationName {
+    "alerts".parse().expect("it is a destination's name")
 }
 
 /// The destinations, checked. `Debug` and `Display` show no secrets; the [`Destination`]s themselves hold them.
@@ -101,7 +109,21 @@ pub fn load_with(sources: &Sources, environment: Environment<'_>) -> Result<Dest
             Arc::make_mut(destination).health_check = Some(check);
         }
     }
+    add_alerts(sources, &mut destinations)?;
     Ok(destinations)
+}
+
+fn add_alerts(sources: &Sources, destinations: &mut Destinations) -> Result<(), Mistakes> {
+    let Some(url) = &sources.alert_webhook else { return Ok(()) };
+    let mistake = |detail: String| Mistakes(vec![Mistake::new(ALERT_SETTING, "URL", detail)]);
+    let name = alerts();
+    if destinations.by_name.contains_key(&name) {
+        return Err(mistake(format!("a destination is called {name} already: that name is the webhook's")));
+    }
+    let url = http_url::parse(url).map_err(|error| mistake(error.to_string()))?;
+    let webhook = Destination { title: "Alert webhook".to_owned(), ..Destination::new(name.clone(), url) };
+    destinations.by_name.insert(name, Arc::new(webhook));
+    Ok(())
 }
 
 /// The destinations given by flag or variable; without these and without a file, [`DEFAULT_DESTINATION`].

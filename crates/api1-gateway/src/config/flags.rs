@@ -44,6 +44,18 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "FOLDER")]
     pub backup_dir: Option<String>,
 
+    /// Callbacks tell also that a job is still being tried, after so long [API1_STILL_TRYING_AFTER] [default: they do not]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub still_trying_after: Option<String>,
+
+    /// URL that is told of trouble: gates that open and close, dead jobs, jobs long due [API1_ALERT_WEBHOOK] [default: none]
+    #[arg(long, global = true, value_name = "URL")]
+    pub alert_webhook: Option<String>,
+
+    /// The webhook is told of a job that has been due for so long [API1_ALERT_OLDEST_DUE] [default: 15m]
+    #[arg(long, global = true, value_name = "DURATION")]
+    pub alert_oldest_due: Option<String>,
+
     /// An alarm is raised when due work has not been handed out for so long although workers are there [API1_STALLED_AFTER] [default: 60s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub stalled_after: Option<String>,

@@ -101,6 +101,7 @@ pub(crate) mod tests {
             rate: None,
             epoch: 0,
             in_flight: 0,
+            cut_off: Vec::new(),
             goodput: 0.0,
             last_error: None,
             since: (state == GateStateName::Open).then(|| Timestamp::from_millis(5_000)),

@@ -96,6 +96,7 @@ mod tests {
             max_attempts: None,
             traceparent: None,
             redriven_from: None,
+            callback: None,
         };
         let (job, request) = lifecycle::enqueue(new, 1, Timestamp::default());
         Lease { job, epoch: Epoch::new(1, 1), request }

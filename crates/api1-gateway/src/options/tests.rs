@@ -31,6 +31,7 @@ fn every_option_is_read_from_its_header() {
         ("Job-Priority", "9"),
         ("Job-Ordering-Key", "customer-7"),
         ("Job-Max-Attempts", "3"),
+        ("Job-Callback", "billing"),
         ("Prefer", "respond-async, wait=10"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ])
@@ -43,6 +44,7 @@ fn every_option_is_read_from_its_header() {
     assert_eq!(options.max_attempts, Some(3));
     assert_eq!(options.wait, Some(Duration::from_secs(10)));
     assert!(options.traceparent.is_some());
+    assert_eq!(options.callback.as_ref().map(|name| name.as_str()), Some("billing"));
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn every_mistake_names_its_header() {
         ("Job-Max-Attempts", "0"),
         ("Job-Max-Attempts", "1001"),
         ("Job-Max-Attempts", "4294967297"),
-        ("Job-Callback", "billing"),
+        ("Job-Callback", "no name"),
         ("Job-Dealy", "30s"),
         ("Job-", "x"),
         ("Idempotency-Key", ""),

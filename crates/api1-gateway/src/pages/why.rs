@@ -141,6 +141,7 @@ mod tests {
             max_attempts: None,
             traceparent: None,
             redriven_from: None,
+            callback: None,
         };
         let (mut job, _) = lifecycle::enqueue(new, 1, at("2026-11-26T12:00:00Z"));
         job.state = State::Pending(Pending { run_at: at(run_at), cause, fail_epoch: 0 });

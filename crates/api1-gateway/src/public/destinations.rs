@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::dispatch::{DestinationView, GateStateName};
-use jobs_core::job::DestinationName;
+use jobs_core::job::{DestinationName, WorkerId};
 use jobs_core::store::Stats;
 use jobs_core::time::Timestamp;
 use serde::Serialize;
@@ -40,6 +40,9 @@ struct Shown {
     /// How often the destination has recovered from an outage.
     epoch: u64,
     in_flight: u32,
+    /// Workers that cannot reach it, while others can: nothing is held for that.
+    #[schema(value_type = Vec<String>)]
+    cut_off: Vec<WorkerId>,
     #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     states: States,
     /// How long the oldest waiting job has been due; 0 if it is not due yet.
@@ -132,6 +135,7 @@ async fn shown(app: &App, view: DestinationView, stats: &Stats) -> Result<Shown,
         rate: view.rate,
         epoch: view.epoch,
         in_flight: view.in_flight,
+        cut_off: view.cut_off,
         states,
         oldest_due_age_ms: oldest_due.map(|due| millis(now.since(due))),
         last_error: view.last_error,

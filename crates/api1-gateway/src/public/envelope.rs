@@ -49,6 +49,8 @@ pub(super) struct Written {
     #[schema(minimum = 1, maximum = 1000)]
     max_attempts: Option<u32>,
     headers: Option<BTreeMap<String, String>>,
+    /// The destination that is told of the job's end.
+    callback: Option<DestinationName>,
 }
 
 /// What one call takes.
@@ -62,7 +64,7 @@ pub(super) enum Envelopes {
 }
 
 /// The fields there are; the README explains each.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "destination",
     "payload",
     "payload_base64",
@@ -75,6 +77,7 @@ const FIELDS: [&str; 12] = [
     "ordering_key",
     "max_attempts",
     "headers",
+    "callback",
 ];
 
 /// Most members kept of a JSON object: one more than an envelope or its headers may have, so that a flood is known as one.
@@ -137,6 +140,7 @@ fn set_option(options: &mut Options, name: &str, raw: &RawValue, now: Timestamp)
             options.idempotency_key = Some(options::idempotency_key(name, &value::<String>(name, raw)?)?)
         }
         "ordering_key" => options.ordering_key = Some(options::ordering_key(name, &value::<String>(name, raw)?)?),
+        "callback" => options.callback = Some(options::callback(name, &value::<String>(name, raw)?)?),
         "priority" => options.priority = Some(options::priority(name, value(name, raw)?)?),
         "max_attempts" => options.max_attempts = Some(options::max_attempts(name, value(name, raw)?)?),
         "expires_after_ms" => options.expires_after = Some(options::expiry(name, millis(name, raw)?)?),

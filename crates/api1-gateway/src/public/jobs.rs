@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::envelope::{Envelope, Envelopes};
-use super::process::{new_job, outcome};
+use super::process::{check_callback, new_job, outcome};
 use crate::app::{App, Catalog};
 use crate::auth::bearer;
 use crate::body::{self, Bounds};
@@ -150,6 +150,7 @@ impl Reader<'_> {
             None => self.catalog.find_default()?,
         };
         options.traceparent.clone_from(&self.of_all.traceparent);
+        check_callback(self.app, &options, "callback")?;
         new_job(self.app, self.scope, listed, content, options, "expires_after_ms")
     }
 }

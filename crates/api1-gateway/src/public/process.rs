@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use jobs_core::callback::Callback;
 use jobs_core::job::{DestinationName, IdempotencyKey, JobId, NewJob, Request, StateName};
 use jobs_core::process::clock;
 use jobs_core::store::Enqueued;
@@ -104,6 +105,7 @@ pub(super) async fn accept(
     options: Options,
 ) -> Result<HttpResponse, Problem> {
     let wait = options.wait;
+    check_callback(app, &options, "Job-Callback")?;
     let job = new_job(app, scope, listed, content, options, "Job-Expires-After")?;
     let traceparent = job.traceparent.clone();
     let answer = app.enqueue_one(job).await?;
@@ -137,6 +139,7 @@ pub(super) fn new_job(
         key,
         fingerprint: fingerprint(destination.as_str(), &content),
     });
+    let still_trying_after = app.limits.still_trying_after;
     Ok(NewJob {
         id: JobId(clock::new_job_uuid()),
         destination,
@@ -149,7 +152,18 @@ pub(super) fn new_job(
         max_attempts: options.max_attempts,
         traceparent: options.traceparent,
         redriven_from: None,
+        callback: options.callback.map(|destination| Callback { destination, still_trying_after }),
     })
+}
+
+/// Refuses a callback to a destination that there is not. `parameter`: where it was asked for.
+pub(super) fn check_callback(app: &App, options: &Options, parameter: &'static str) -> Result<(), Problem> {
+    match &options.callback {
+        Some(name) if app.catalog().find(name.as_str()).is_err() => {
+            Err(Problem::with(Code::BadOption, parameter, format_args!("{:?} is not configured here", name.as_str())))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// SHA-256 over destination, method, path, content type and body, each with its length before it.

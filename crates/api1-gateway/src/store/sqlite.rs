@@ -33,6 +33,7 @@ mod row;
 mod schema;
 mod settle;
 mod space;
+mod statements;
 mod steer;
 mod steering;
 mod sweep;
@@ -96,7 +97,7 @@ impl SqliteStore {
         let meter = Arc::new(Meter::default());
         meter.watch(&mut conn)?;
         schema::migrate(&conn, now.wall)?;
-        let start = known::take_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
+        let start = known::take_durable_start(&conn)?.ok_or(OpenError::NoStartsLeft)?;
         checkpoint::truncate(&conn, &meter)?;
         open::sync_folder(&path)?;
         let known = Known::load(&conn, start, now.mono)?;

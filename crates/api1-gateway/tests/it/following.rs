@@ -1,19 +1,43 @@
 //! Following one job by server-sent events.
 
-use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::support::{Gateway, Worker, answer, header, problem};
 
-/// The jobs that a stream of events has told of, to its end.
-async fn told(response: reqwest::Response) -> Vec<Value> {
-    let mut text = String::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+/// A stream of events about jobs.
+struct Told {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Told {
+    fn new(response: reqwest::Response) -> Self {
+        Told { response, text: String::new() }
     }
-    let events = text.split("\n\n").filter_map(|event| event.strip_prefix("event: job\ndata: "));
-    events.map(|json| serde_json::from_str(json).unwrap()).collect()
+
+    /// The next job told of; `None` at the stream's end.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let job = event.strip_prefix("event: job\ndata: ").map(|json| serde_json::from_str(json).unwrap());
+                self.text = rest.to_owned();
+                if job.is_some() {
+                    return job;
+                }
+            }
+            let chunk = self.response.chunk().await.unwrap()?;
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+
+    /// All that are told of, to the stream's end.
+    async fn all(mut self) -> Vec<Value> {
+        let mut all = Vec::new();
+        while let Some(job) = self.next().await {
+            all.push(job);
+        }
+        all
+    }
 }
 
 #[tokio::test]
@@ -22,24 +46,30 @@ async fn a_job_is_followed_from_change_to_change_until_it_has_ended() {
     let id = gateway.accepted("{}").await;
     let stream = gateway.get(&format!("/api1/jobs/{id}/events")).send().await.unwrap();
     assert_eq!(header(&stream, "content-type"), "text/event-stream");
-    let (told, ()) = tokio::join!(told(stream), async {
-        let worker = Worker::new(&gateway);
-        answer(gateway.post("/api1/process/other").body("somebody else's"), 202).await;
-        let mut classes = ["down", "ok"].into_iter();
-        while classes.len() > 0 {
-            for lease in worker.claim(5, 10_000).await {
-                let class = if lease["job_id"] == *id { classes.next().unwrap() } else { "ok" };
-                worker.report(&lease, class).await;
-            }
-            // Not to wait for its delay; once it has succeeded, there is none.
-            gateway.post(&format!("/api1/jobs/{id}/redrive")).send().await.unwrap();
-        }
-    });
-    assert!(told.iter().all(|job| job["id"] == *id), "{told:?}");
-    let states: Vec<_> = told.iter().map(|job| (job["state"].as_str().unwrap(), &job["attempts"])).collect();
-    assert_eq!(states.first().unwrap().0, "pending");
-    assert_eq!(*states.last().unwrap(), ("succeeded", &2.into()), "and then the stream ends");
-    assert!(states.contains(&("pending", &1.into())), "{states:?}");
+    let mut told = Told::new(stream);
+    assert_eq!(told.next().await.unwrap()["state"], "pending");
+    answer(gateway.post("/api1/process/other").body("somebody else's"), 202).await;
+    let worker = Worker::new(&gateway);
+    let mut held = worker.claim(5, 10_000).await;
+    while held.len() < 2 {
+        held.extend(worker.claim(5, 10_000).await);
+    }
+    for lease in &held {
+        worker.report(lease, if lease["job_id"] == *id { "down" } else { "ok" }).await;
+    }
+    // What changes twice before it is looked at is told once; each of these is waited for.
+    let mut job = told.next().await.unwrap();
+    while job["attempts"] != 1 {
+        job = told.next().await.unwrap();
+    }
+    assert_eq!((&job["id"], &job["state"]), (&id.as_str().into(), &"pending".into()));
+    gateway.post(&format!("/api1/jobs/{id}/redrive")).send().await.unwrap();
+    let again = worker.claim_one().await;
+    worker.report(&again, "ok").await;
+    let rest = told.all().await;
+    assert!(rest.iter().all(|job| job["id"] == *id), "{rest:?}");
+    let last = rest.last().unwrap();
+    assert_eq!((&last["state"], &last["attempts"]), (&"succeeded".into(), &2.into()), "and then the stream ends");
 }
 
 #[tokio::test]
@@ -48,10 +78,10 @@ async fn a_job_that_has_ended_is_told_once_and_a_drain_ends_every_stream() {
     let (ended, waiting) = (gateway.accepted("{}").await, gateway.accepted("{}").await);
     gateway.post(&format!("/api1/jobs/{ended}/cancel")).send().await.unwrap();
     let stream = gateway.get(&format!("/api1/jobs/{ended}/events")).send().await.unwrap();
-    assert_eq!(told(stream).await.len(), 1);
+    assert_eq!(Told::new(stream).all().await.len(), 1);
     let stream = gateway.get(&format!("/api1/jobs/{waiting}/events")).send().await.unwrap();
     gateway.shutdown.trigger();
-    assert_eq!(told(stream).await.len(), 1);
+    assert_eq!(Told::new(stream).all().await.len(), 1);
     gateway.serving.await.unwrap().unwrap();
 }
 

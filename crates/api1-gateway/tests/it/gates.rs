@@ -75,6 +75,20 @@ fn rows(path: &Path, sql: &str) -> Vec<Vec<Cell>> {
 }
 
 #[tokio::test]
+async fn a_worker_that_cannot_reach_what_another_can_is_shown_until_it_does() {
+    let gateway = Gateway::start().await;
+    let (well, cut_off) = (Worker::new(&gateway), Worker::new(&gateway));
+    accept(&gateway, 3).await;
+    let leases = [take(&well, 1).await, take(&cut_off, 2).await].concat();
+    well.report(&leases[0], "ok").await;
+    assert_eq!(shown(&gateway).await["cut_off"], json!([]));
+    cut_off.report(&leases[1], "down").await;
+    assert_eq!(shown(&gateway).await["cut_off"], json!([cut_off.id]));
+    cut_off.report(&leases[2], "ok").await;
+    assert_eq!(shown(&gateway).await["cut_off"], json!([]));
+}
+
+#[tokio::test]
 async fn an_outage_holds_its_jobs_and_the_recovery_releases_all_of_them_by_writing_one_row() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.db");

@@ -4,6 +4,7 @@
 mod accept_rate;
 mod auth;
 mod batch;
+mod callbacks;
 mod config;
 mod connections;
 mod errors;

@@ -189,7 +189,7 @@ async fn a_wrong_option_is_refused_by_name() {
         ("Job-Priority", "11"),
         ("Job-Max-Attempts", "0"),
         ("Job-Expires-After", "0s"),
-        ("Job-Callback", "other"),
+        ("Job-Callback", "nowhere"),
         ("Job-Prority", "1"),
         ("Idempotency-Key", ""),
     ] {

@@ -24,6 +24,7 @@ async fn a_job_is_shown_with_its_attempts() {
         [
             "attempt_log",
             "attempts",
+            "callback",
             "created_at",
             "dead_reason",
             "destination",

@@ -62,6 +62,7 @@ fn job(n: u128) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 

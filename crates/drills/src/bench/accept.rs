@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bench, BenchError, load, median, say};
+use super::{Bench, BenchError, NOWHERE, load, median, say};
 use crate::figure::{Figure, Goal};
 
 /// How much of noop's rate a durable accept must reach.
@@ -12,9 +12,6 @@ const ROUNDS: usize = 5;
 
 /// Connections, caches and the allocator have settled after this.
 const WARM_UP: Duration = Duration::from_millis(500);
-
-/// No worker runs and no destination is called: what is accepted stays.
-const NOWHERE: &str = "http://127.0.0.1:9/";
 
 pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     say("durable accept, beside noop");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jobs_core::process::clock;
 
 use super::load::Connection;
-use super::{Bench, BenchError, load, median, say};
+use super::{Bench, BenchError, NOWHERE, load, median, say};
 use crate::figure::{Figure, Goal};
 
 /// Jobs per second by batches, of those by single posts.
@@ -17,9 +17,6 @@ const GOAL: f64 = 5.0;
 const ROUNDS: usize = 5;
 
 const BATCH: usize = 1_000;
-
-/// No worker runs and no destination is called: what is accepted stays.
-const NOWHERE: &str = "http://127.0.0.1:9/";
 
 pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     say("a batch of 1,000, beside single posts");

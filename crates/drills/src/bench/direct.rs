@@ -17,25 +17,26 @@ use super::load;
 /// As the gateway's default for a destination.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls `url` `jobs` times, `concurrency` at a time.
+/// Calls `url` `jobs` times, `concurrency` at a time, with payloads of so many bytes.
 ///
 /// # Errors
 /// When a call fails: a reference that does less than it should is none.
-pub fn run(url: &str, jobs: u64, concurrency: usize) -> anyhow::Result<ExitCode> {
+pub fn run(url: &str, jobs: u64, concurrency: usize, payload: usize) -> anyhow::Result<ExitCode> {
     let jobs = usize::try_from(jobs)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(call_all(url, jobs, concurrency))?;
+    runtime.block_on(call_all(url, jobs, concurrency, payload))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn call_all(url: &str, jobs: usize, concurrency: usize) -> anyhow::Result<()> {
+async fn call_all(url: &str, jobs: usize, concurrency: usize, payload: usize) -> anyhow::Result<()> {
     let client = client(concurrency)?;
     let next = Arc::new(AtomicUsize::new(0));
     let mut callers = JoinSet::new();
+    let body = bytes::Bytes::from(load::payload_of(payload));
     for _ in 0..concurrency {
+        let body = body.clone();
         let (client, next, url) = (client.clone(), Arc::clone(&next), url.to_owned());
         callers.spawn(async move {
-            let body = load::payload();
             while next.fetch_add(1, Ordering::Relaxed) < jobs {
                 let call = client.post(&url).body(body.clone());
                 let call = call

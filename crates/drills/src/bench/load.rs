@@ -16,8 +16,11 @@ use tokio::task::JoinSet;
 
 use super::usage::Cpu;
 
-/// Connections of the load, and calls in flight of the worker and of `direct`.
+/// Connections of the load, and calls in flight of `direct`, which does best with about so many.
 pub(super) const CONNECTIONS: usize = 64;
+
+/// Bytes of the payload of a usual job.
+pub(super) const USUAL_PAYLOAD: usize = 200;
 
 /// More than any answer we ask for has: a batch's has a result for each of its jobs.
 const ANSWER_BYTES: usize = 1024 * 1024;
@@ -110,9 +113,16 @@ pub(super) fn request(method: &str, address: SocketAddr, path: &str, body: &str)
     text.into_bytes().into()
 }
 
-/// A payload of the usual size: about 200 bytes.
+/// A payload of the usual size.
 pub(super) fn payload() -> String {
-    format!(r#"{{"name":"hello","order":48151623,"amount":"42.00","note":"{}"}}"#, "n".repeat(140))
+    payload_of(USUAL_PAYLOAD)
+}
+
+/// A payload of `bytes`, at least some tens.
+pub(super) fn payload_of(bytes: usize) -> String {
+    let fields = r#""name":"hello","order":48151623,"amount":"42.00","note":"#;
+    let note = bytes.saturating_sub(fields.len() + 4);
+    format!(r#"{{{fields}"{}"}}"#, "n".repeat(note))
 }
 
 /// A body of `POST /api1/jobs`: `count` items with this payload and these further fields.
@@ -184,6 +194,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_has_the_bytes_it_should_and_is_json() {
+        for bytes in [USUAL_PAYLOAD, 100 * 1024] {
+            let payload = payload_of(bytes);
+            assert_eq!(payload.len(), bytes);
+            serde_json::from_str::<serde_json::Value>(&payload).unwrap();
+        }
+    }
 
     #[test]
     fn an_answer_is_its_status_and_its_length() {

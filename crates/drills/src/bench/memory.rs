@@ -1,4 +1,4 @@
-//! Memory: what stays resident while very many jobs are accepted, delivered and purged.
+//! Memory: what stays resident while very many jobs are accepted, delivered and purged, and what is written to the disk for them.
 //!
 //! Flat means that finished jobs cost nothing: the most of the last quarter is compared with the second, because in the first
 //! one caches and the allocator still grow to their working size.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::drain::Counter;
-use super::{Bench, BenchError, load, median, say};
+use super::{Bench, BenchError, load, median, say, usage};
 use crate::figure::{Figure, Goal};
 use crate::trio::Trio;
 use crate::trio::process::resident_bytes;
@@ -17,6 +17,8 @@ use crate::wait;
 
 const GATEWAY_GOAL_MB: f64 = 150.0;
 const WORKER_GOAL_MB: f64 = 60.0;
+/// Of a job that is accepted, claimed, settled and purged under load.
+const WRITTEN_GOAL_KIB: f64 = 4.0;
 /// What the allocator may keep or give back between two quarters, in percent.
 const GROWTH_GOAL_PERCENT: f64 = 10.0;
 
@@ -42,11 +44,14 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     let permits = Arc::new(Semaphore::new(0));
     let mut counter = Counter::open(sink).await?;
     let mut memory = Memory { processes: [trio.gateway_process().id(), trio.workers()[0].id()], samples: Vec::new() };
+    let written_before = usage::written_bytes(memory.processes[0]);
     let loading = load::as_permitted(gateway, &post, &permits);
     let (done, watched) = tokio::join!(loading, watch(jobs, &permits, &mut counter, &mut memory, &trio));
     watched?;
     let done = done.map_err(BenchError::io("put load on the gateway"))?;
     let left = all_purged(&trio, jobs).await?;
+    let written = usage::written_bytes(memory.processes[0]).zip(written_before);
+    let written = written.map_or(f64::NAN, |(after, before)| (after - before) as f64 / jobs as f64 / 1024.0);
     let per_second = done.per_second();
     let [gateway, worker] = [0, 1].map(|process| memory.of(process));
     // A short run is over before everything has grown to its working size.
@@ -63,6 +68,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
         .beside("finished jobs not yet purged at the end", left),
         Figure::new("gateway memory, last quarter over second", gateway.growth_percent, "%", growth_goal),
         Figure::new("worker memory, most", worker.most_mb, "MB", Goal::AtMost(WORKER_GOAL_MB)),
+        Figure::new("written per job's whole life", written, "KiB", Goal::AtMost(WRITTEN_GOAL_KIB)),
     ])
 }
 
@@ -94,7 +100,7 @@ async fn watch(
 }
 
 /// Ends the load however the watching ends.
-struct CloseOnDrop<'a>(&'a Semaphore);
+pub(super) struct CloseOnDrop<'a>(pub(super) &'a Semaphore);
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {

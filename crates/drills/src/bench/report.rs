@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::disk::Disk;
-use super::usage;
+use super::{picture, usage};
+use crate::chart::Chart;
 use crate::figure::{Figure, Table, all_met};
 
 /// All figures of one run, and the machine they are of.
@@ -21,10 +22,13 @@ pub struct BenchReport {
     pub fdatasync_append_p50_ms: f64,
     pub fdatasync_overwrite_p50_ms: f64,
     pub figures: Vec<Figure>,
+    /// What happened over time.
+    #[serde(skip)]
+    charts: Vec<Chart>,
 }
 
 impl BenchReport {
-    pub(super) fn new(figures: Vec<Figure>, quick: bool, disk: &Disk) -> Self {
+    pub(super) fn new(figures: Vec<Figure>, charts: Vec<Chart>, quick: bool, disk: &Disk) -> Self {
         let (append, overwrite) = disk.sync_p50_ms();
         BenchReport {
             passed: all_met(&figures),
@@ -34,19 +38,33 @@ impl BenchReport {
             fdatasync_append_p50_ms: append,
             fdatasync_overwrite_p50_ms: overwrite,
             figures,
+            charts,
         }
+    }
+
+    /// All figures beside their goals, as SVG.
+    pub fn picture(&self) -> String {
+        picture::draw(&self.figures, &self.machine())
+    }
+
+    /// What happened over time, where that was measured.
+    pub fn charts(&self) -> &[Chart] {
+        &self.charts
+    }
+
+    fn machine(&self) -> String {
+        let (append, overwrite) = (self.fdatasync_append_p50_ms, self.fdatasync_overwrite_p50_ms);
+        let quick = if self.quick { "; quick run" } else { "" };
+        format!(
+            "{} cores; {}; fdatasync p50 {append:.2} ms after an append, {overwrite:.2} ms after an overwrite{quick}",
+            self.cores, self.file_system
+        )
     }
 }
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (append, overwrite) = (self.fdatasync_append_p50_ms, self.fdatasync_overwrite_p50_ms);
-        let quick = if self.quick { "; quick run" } else { "" };
-        writeln!(
-            f,
-            "{} cores; {}; fdatasync p50 {append:.2} ms after an append, {overwrite:.2} ms after an overwrite{quick}\n",
-            self.cores, self.file_system
-        )?;
+        writeln!(f, "{}\n", self.machine())?;
         write!(f, "{}", Table(&self.figures))?;
         write!(f, "\n{}", if self.passed { "All goals were met." } else { "Not all goals were met." })
     }
@@ -62,8 +80,8 @@ mod tests {
         let disk = Disk::of_no_folder("ext4");
         let good = Figure::new("a ratio", 0.7, "", Goal::AtLeast(0.6));
         let bad = Figure::new("memory", 200.0, "MB", Goal::AtMost(150.0));
-        assert!(BenchReport::new(vec![good.clone()], true, &disk).passed);
-        let report = BenchReport::new(vec![good, bad], true, &disk);
+        assert!(BenchReport::new(vec![good.clone()], Vec::new(), true, &disk).passed);
+        let report = BenchReport::new(vec![good, bad], Vec::new(), true, &disk);
         assert!(!report.passed);
         assert!(report.to_string().contains("ext4"), "{report}");
     }

@@ -1,4 +1,4 @@
-//! What the benchmark itself takes of the machine: processor time, from Linux's `/proc`.
+//! What processes take of the machine, from Linux's `/proc`: the benchmark itself of the processors, the gateway of the disk.
 
 use std::time::Duration;
 
@@ -32,6 +32,12 @@ impl Cpu {
 /// Processor time so far of the process `id`; zero where the system does not tell.
 pub(super) fn cpu_of(id: u32) -> Duration {
     Cpu::read_of(&id.to_string()).unwrap_or_default().0
+}
+
+/// Bytes that the process `id` has had written to the disk, as far as the system accounts for them; `None` where it does not tell.
+pub(super) fn written_bytes(id: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
 /// Processors of this machine.

@@ -63,7 +63,7 @@ enum Command {
     Sink,
     /// The HTTP client of the worker with nothing before it: what delivering could cost at least
     #[command(hide = true)]
-    Direct { url: String, jobs: u64, concurrency: usize },
+    Direct { url: String, jobs: u64, concurrency: usize, payload: usize },
     /// Become a program that dies with the process that started it
     #[command(hide = true)]
     Leash {
@@ -176,6 +176,9 @@ struct BenchFlags {
     /// Measure only this
     #[arg(long, value_name = "NAME")]
     only: Option<bench::Part>,
+    /// Draw the figures beside their goals, as SVG into this file; what happened over time goes into files beside it
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
@@ -195,7 +198,7 @@ struct SimulateFlags {
     /// Instead, play the named scenarios, each with its bounds
     #[arg(long, conflicts_with_all = ["seed", "capacity"])]
     scenarios: bool,
-    /// Instead, drain backlogs into models of destinations, and tell how near to their capacity
+    /// Instead, drain backlogs into models of destinations and overload some, and tell how near to their capacity
     #[arg(long, conflicts_with = "seed")]
     capacity: bool,
     /// Print the report as JSON
@@ -216,7 +219,9 @@ fn main() -> ExitCode {
         Command::Bench(flags) => measure(&flags),
         Command::Noop => noop::serve().context("the noop server"),
         Command::Sink => sink::serve().context("the sink"),
-        Command::Direct { url, jobs, concurrency } => direct::run(&url, jobs, concurrency).context("direct calls"),
+        Command::Direct { url, jobs, concurrency, payload } => {
+            direct::run(&url, jobs, concurrency, payload).context("direct calls")
+        }
         Command::Leash { parent, program, arguments } => {
             let error = leash::run(parent, &program, &arguments);
             Err(error).with_context(|| format!("cannot start {}", program.display()))
@@ -273,7 +278,13 @@ fn play_seeds(flags: &SimulateFlags) -> anyhow::Result<ExitCode> {
     }
     if flags.capacity {
         let reports: Vec<_> = simulate::capacities().iter().map(simulate::Capacity::play).collect();
-        return show_all(&reports, reports.iter().all(|report| report.passed), flags.json);
+        let drained = reports.iter().all(|report| report.passed);
+        if flags.json {
+            return show_all(&reports, drained, true);
+        }
+        let overloads: Vec<_> = simulate::overloads().iter().map(simulate::Overload::play).collect();
+        show_all(&reports, drained, false)?;
+        return show_all(&overloads, drained && overloads.iter().all(|report| report.passed), false);
     }
     let report = match flags.seed {
         Some(seed) => simulate::trace(seed),
@@ -298,6 +309,13 @@ fn show_all<R: Serialize + Display>(reports: &[R], passed: bool, json: bool) -> 
 
 fn measure(flags: &BenchFlags) -> anyhow::Result<ExitCode> {
     let report = bench::run(&bench::Settings { quick: flags.quick, only: flags.only })?;
+    if let Some(file) = &flags.svg {
+        std::fs::write(file, report.picture()).with_context(|| format!("cannot write {}", file.display()))?;
+        for (number, chart) in report.charts().iter().enumerate() {
+            let file = file.with_extension(format!("{}.svg", number + 1));
+            std::fs::write(&file, chart.svg()).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+    }
     tell(&report, report.passed, flags.json)
 }
 

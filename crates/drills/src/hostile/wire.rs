@@ -99,7 +99,10 @@ pub(super) fn answers(mut bytes: &[u8]) -> Vec<Answer> {
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default();
         let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let rest = &bytes[end + 4..];
-        let has_no_body = (100..200).contains(&status) || rest.starts_with(BEGINNING);
+        // What begins like an answer is one, unless it is a body of just the length that was told.
+        let after = rest.get(length..);
+        let is_whole = after.is_some_and(|after| after.is_empty() || after.starts_with(BEGINNING));
+        let has_no_body = (100..200).contains(&status) || (rest.starts_with(BEGINNING) && !is_whole);
         let (body, rest) = rest.split_at(if has_no_body { 0 } else { rest.len().min(length) });
         answers.push(Answer { status, retry_after: header("retry-after").is_some(), body: body.to_vec() });
         bytes = rest;

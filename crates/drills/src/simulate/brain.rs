@@ -77,6 +77,7 @@ impl Brain {
                 destination_epoch: 0,
                 released_below: 0,
                 fresh: 0,
+                fresh_after: jobs_core::time::Timestamp::default(),
                 kind: Kind::Regular,
                 begun: Tick(1),
                 ok_begun: Tick::NEVER,
@@ -173,7 +174,7 @@ impl Judge for BrainJudge<'_> {
             // Nothing is known of others, and nothing is charged.
             return (policy, Evidence { now: evidence.now, is_probe: true, ..Evidence::default() });
         }
-        let ok_at = |tick| Evidence { other_ok: tick, other_ok_same_worker: tick, ..evidence };
+        let ok_at = |tick| Evidence { other_ok: tick, ok_begun: tick, worker_ok: tick, ..evidence };
         let evidence = match self.brain.bug {
             Some(Bug::ChargesOutage) => Evidence { is_probe: false, ..ok_at(evidence.now) },
             Some(Bug::NeverCharges) => Evidence { others_fail: true, ..ok_at(Tick::NEVER) },

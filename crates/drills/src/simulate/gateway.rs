@@ -234,6 +234,7 @@ impl Gateway {
             max_attempts: post.max_attempts,
             traceparent: None,
             redriven_from: None,
+            callback: None,
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::wait;
 /// A program opens its store and its sockets within this, also on a machine that builds something else at the same time.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// A stopped program stands still within microseconds.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
 /// How many of its last log lines are shown when a program fails.
 const TAIL_LINES: usize = 20;
 
@@ -179,6 +182,16 @@ impl Process {
         self.signal(Signal::STOP);
     }
 
+    /// As [`Process::pause`]; returns when none of its threads can do anything more outside the kernel.
+    ///
+    /// # Errors
+    /// [`TrioError::StillRunning`] when it does not come to a stand.
+    pub async fn stand_still(&self) -> Result<(), TrioError> {
+        self.pause();
+        let stands = wait::until(STOP_LIMIT, async || stands_still(self.id()).then_some(())).await;
+        stands.ok_or_else(|| TrioError::StillRunning { name: self.name.clone(), within: STOP_LIMIT })
+    }
+
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -207,6 +220,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether every thread of a process is stopped, or in a call that it will not come back from before it is. Linux only.
+pub(crate) fn stands_still(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return false };
+    let mut threads = threads.filter_map(Result::ok).map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which is in brackets and may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 'D']))
+    });
+    threads.all(|stands| stands)
 }
 
 /// The resident memory of the process `id` in bytes; `None` where the system has no `/proc`, or it has ended.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use drills::wait;
 use serde_json::{Value, json};
-use thirtyfour::extensions::cdp::ChromeDevTools;
 use thirtyfour::{By, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
 
 /// Far above what anything here takes.
@@ -113,8 +112,7 @@ impl Browser {
     }
 
     pub(crate) async fn tell(&self, command: &str, parameters: Value) {
-        let tools = ChromeDevTools::new(self.driver.handle().clone());
-        tools.execute_cdp_with_params(command, parameters).await.unwrap();
+        self.driver.cdp().send_raw(command, parameters).await.unwrap();
     }
 
     /// From now on no page runs a script.

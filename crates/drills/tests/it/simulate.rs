@@ -1,8 +1,8 @@
 //! The simulation: that nothing breaks the rules, and that it would find out.
 
 use drills::simulate::{
-    Bug, Capacity, CapacityReport, Comparison, Plan, Scenario, ScenarioReport, capacities, compare, draw, run,
-    scenarios, simulate,
+    Bug, Capacity, CapacityReport, Comparison, Overload, OverloadReport, Plan, Scenario, ScenarioReport, capacities,
+    compare, draw, overloads, run, scenarios, simulate,
 };
 
 /// In every `cargo test`; `cargo drill simulate --seeds 100000` runs more.
@@ -56,6 +56,13 @@ fn each_scenario_keeps_its_bounds() {
 #[test]
 fn a_backlog_is_drained_near_the_capacity_of_each_model_of_a_destination() {
     let reports: Vec<CapacityReport> = capacities().iter().map(Capacity::play).collect();
+    let failed: Vec<String> = reports.iter().filter(|report| !report.passed).map(ToString::to_string).collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn an_overload_takes_nothing_from_goodput_and_opens_no_gate() {
+    let reports: Vec<OverloadReport> = overloads().iter().map(Overload::play).collect();
     let failed: Vec<String> = reports.iter().filter(|report| !report.passed).map(ToString::to_string).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

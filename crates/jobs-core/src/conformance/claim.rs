@@ -11,7 +11,7 @@ use crate::charging::Evidence;
 use crate::gate::Kind;
 use crate::job::{Cause, DeadReason, Epoch, JobId, NewJob, Priority, State, StateName, Tick, WorkerId};
 use crate::outcome::Class;
-use crate::store::{FRESH, Grant};
+use crate::store::Grant;
 use crate::time::Timestamp;
 
 pub async fn priority_goes_first_then_the_earlier_time_then_the_earlier_acceptance(under_test: &impl StoreUnderTest) {
@@ -88,15 +88,16 @@ pub async fn fresh_jobs_go_before_a_backlog_as_many_as_their_share(under_test: &
     let mut rig = Rig::open(under_test).await;
     let urgent = NewJob { priority: Priority::new(9).expect("0 to 9"), ..rig.job() };
     let old = [rig.accept(urgent).await.id, rig.accept_one().await, rig.accept_one().await];
-    rig.pass(FRESH);
+    let fresh_after = rig.now.wall;
+    rig.pass(seconds(5));
     let first = rig.accept_one().await;
     rig.pass(seconds(1));
     let urgent = NewJob { priority: Priority::new(1).expect("0 to 9"), ..rig.job() };
     let fresh = [rig.accept(urgent).await.id, first, rig.accept_one().await];
-    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 2, ..Rig::grant(4, 0) }]).await;
+    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 2, fresh_after, ..Rig::grant(4, 0) }]).await;
     assert_eq!(ids(&claimed.leases), [fresh[0], fresh[1], old[0], old[1]], "in the order of a claim, both");
     assert_eq!(claimed.exhausted, []);
-    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 9, ..Rig::grant(4, 0) }]).await;
+    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 9, fresh_after, ..Rig::grant(4, 0) }]).await;
     assert_eq!(ids(&claimed.leases), [fresh[2], old[2]], "what the fresh do not need is the others'");
 }
 
@@ -107,22 +108,26 @@ pub async fn a_share_for_the_fresh_is_no_more_than_the_grant(under_test: &impl S
     assert_eq!(ids(&claimed.leases), jobs[..1]);
 }
 
-pub async fn fresh_is_only_what_was_never_tried_and_accepted_and_due_of_late(under_test: &impl StoreUnderTest) {
+pub async fn fresh_is_what_was_accepted_and_due_of_late_tried_or_not(under_test: &impl StoreUnderTest) {
     let mut rig = Rig::open(under_test).await;
-    let tried = rig.accept_one().await;
-    rig.settle(rig.claim_one().await, Class::Down).await;
     let ended = rig.ended(StateName::Cancelled).await;
     let old = rig.accept_one().await;
     let delayed = NewJob { run_at: rig.now.wall.plus(seconds(4)), ..rig.job() };
     let delayed = rig.accept(delayed).await.id;
-    rig.pass(FRESH);
+    let fresh_after = rig.now.wall;
+    rig.pass(seconds(2));
+    let refused = rig.accept_one().await;
+    let grant = |max| Grant { fresh: 9, fresh_after, ..Rig::grant(max, 0) };
+    let leases = rig.claim_granted(WORKER, vec![grant(1)]).await.leases;
+    assert_eq!(ids(&leases), [refused]);
+    rig.settle(super::rig::keys(&leases)[0], Class::Overload).await;
+    rig.pass(seconds(3));
     let later = NewJob { run_at: rig.now.wall.plus(seconds(1)), ..rig.job() };
     rig.accept(later).await;
     rig.redrive(ended).await;
-    rig.redrive(tried).await;
     let behind = [rig.accept_keyed("k").await, rig.accept_keyed("k").await];
-    let claimed = rig.claim_granted(WORKER, vec![Grant { fresh: 9, ..Rig::grant(9, 0) }]).await;
-    assert_eq!(ids(&claimed.leases), [behind[0], old, tried, delayed, ended]);
+    let claimed = rig.claim_granted(WORKER, vec![grant(9)]).await;
+    assert_eq!(ids(&claimed.leases), [refused, behind[0], old, delayed, ended]);
 }
 
 pub async fn a_probe_goes_to_what_has_waited_longest_for_one(under_test: &impl StoreUnderTest) {

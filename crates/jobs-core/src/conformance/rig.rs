@@ -75,6 +75,7 @@ pub fn plain_job(id: u128, body: Bytes) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 
@@ -163,6 +164,7 @@ impl Rig {
             destination_epoch,
             released_below: destination_epoch,
             fresh: 0,
+            fresh_after: Timestamp::default(),
             kind: Kind::Regular,
             begun: Tick(2),
             ok_begun: Tick::NEVER,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::rig::{destination, key, seconds};
+use crate::callback::Callback;
 use crate::charging::Evidence;
 use crate::destination::{OnUnknown, OrderingOnDead, Policy};
 use crate::gate::Kind;
@@ -229,6 +230,10 @@ impl Script {
             max_attempts: self.dice.chance(20).then(|| 1 + self.dice.below(3) as u32),
             traceparent: self.dice.chance(10).then(|| "00-aa-bb-01".to_owned()),
             redriven_from: if self.dice.chance(5) { self.ids.first().copied() } else { None },
+            callback: self.dice.chance(20).then(|| Callback {
+                destination: self.destination().1,
+                still_trying_after: self.dice.chance(50).then(|| self.dice.millis(60_000)),
+            }),
         }
     }
 
@@ -245,6 +250,7 @@ impl Script {
                 destination_epoch: self.epochs[index],
                 released_below: self.epochs[index] + u64::from(on_health && kind != Kind::Regular),
                 fresh: if self.dice.chance(60) { self.dice.below(4) as u32 } else { 0 },
+                fresh_after: self.now.wall.minus(Duration::from_secs(5)),
                 kind,
                 begun: Tick(self.tick),
                 ok_begun: Tick(self.dice.below(self.tick)),
@@ -361,15 +367,17 @@ impl Judge for ScriptJudge {
         let asked = self.asked.fetch_add(1, Ordering::SeqCst);
         let mut dice = Dice::new(self.seed.wrapping_add(asked));
         let mut earlier = || if dice.chance(50) { Tick::NEVER } else { Tick(dice.below(self.tick)) };
-        let (other_ok, other_ok_same_worker) = (earlier(), earlier());
+        let (other_ok, ok_begun, worker_ok) = (earlier(), earlier(), earlier());
         let evidence = Evidence {
             now: Tick(self.tick + asked),
             destination_epoch: self.epoch,
             other_ok,
-            other_ok_same_worker,
+            ok_begun,
+            worker_ok,
             others_fail: dice.chance(50),
             misconfigured: dice.chance(10),
             is_probe: dice.chance(20),
+            is_paced: dice.chance(20),
         };
         (self.policy(&job.destination), evidence)
     }

@@ -81,9 +81,12 @@ pub async fn the_evidence_at_the_settle_decides_the_charge(under_test: &impl Sto
     let mut rig = Rig::open(under_test).await;
     rig.accept_one().await;
     let lease = rig.claim_one().await;
-    rig.judge.evidence.insert(api2(), Evidence { other_ok: Tick(3), now: Tick(9), destination_epoch: 4, ..outage() });
+    rig.judge.evidence.insert(
+        api2(),
+        Evidence { other_ok: Tick(3), ok_begun: Tick(3), now: Tick(9), destination_epoch: 4, ..outage() },
+    );
     let settled = rig.settle(lease, Class::Error).await;
-    assert_eq!(settled.job.progress.charged, 1, "another job's ok came after this attempt began");
+    assert_eq!(settled.job.progress.charged, 1, "another job's ok began and came after this attempt began");
     assert_eq!((settled.job.progress.last_settled, settled.job.progress.failures_epoch), (Tick(9), 4));
     assert!(settled.attempt.expect("it was an attempt").charged);
 }

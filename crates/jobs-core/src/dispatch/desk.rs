@@ -21,8 +21,13 @@ use crate::outcome::{Class, Outcome};
 use crate::store::{GateRecord, Grant, Lease};
 use crate::time::{Mono, Now, Timestamp};
 
-/// Of what is granted while a backlog drains, the part that is reserved for fresh jobs, in percent.
+/// Of what is granted while a backlog drains, the part that is reserved for fresh jobs, in percent, so that today's callers do
+/// not wait behind an outage they had no part in, nor one of them that was refused behind all the others.
 const FRESH_SHARE: u32 = 20;
+/// How long a job counts as fresh: accepted and due by its own time less than this ago, and not before the drain began...
+pub(super) const FRESH: Duration = Duration::from_secs(5);
+/// ...but for the time that a recovery may take to be noticed.
+const NOTICED: Duration = Duration::from_secs(1);
 /// How often a destination that is held is asked whether it is healthy.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -46,6 +51,7 @@ pub(super) struct Desk {
     due_since: Tick,
     /// Since the last recovery more has always been due than was granted.
     draining: bool,
+    drain_began: Timestamp,
     /// Hundredths of a grant that the fresh have not had yet.
     fresh_credit: u32,
     bucket: Option<Bucket>,
@@ -73,6 +79,7 @@ impl Default for Desk {
             due: None,
             due_since: Tick::NEVER,
             draining: false,
+            drain_began: Timestamp::default(),
             fresh_credit: 0,
             bucket: None,
             answers: Answers::default(),
@@ -110,13 +117,13 @@ impl Desk {
         let settings = self.settings.as_deref().map_or_else(GateSettings::default, capped);
         self.gate = Gate::restore(settings, record, now);
         self.has_past = true;
-        self.draining = true;
+        (self.draining, self.drain_began) = (true, now.wall);
     }
 
     /// A lease that the store found in its rows after a restart.
     pub(super) fn adopt(&mut self, key: LeaseKey, worker: WorkerId, tick: Tick, now: Mono) {
-        let sent = self.gate.adopt(tick);
-        if let Some(sent) = self.leases.begin(key, worker, sent) {
+        let sent = self.gate.adopt(tick, now);
+        if let Some(sent) = self.leases.begin(key, worker, sent, Tick::NEVER) {
             self.gate.ended(key.job_id, sent, now);
         }
     }
@@ -182,21 +189,22 @@ impl Desk {
             destination_epoch: self.gate.epoch(),
             released_below: admission.released_below,
             fresh: 0,
+            fresh_after: Timestamp::default(),
             kind: admission.kind,
             begun,
             ok_begun: self.answers.ok_begun(),
         }
     }
 
-    /// Of a grant of `max` jobs, how many are for fresh ones. What is not a whole one is kept for the next, so that small
-    /// grants are as fair as large ones.
-    pub(super) fn fresh_of(&mut self, max: u32) -> u32 {
+    /// Reserves of a grant what is for fresh jobs. What is not a whole one is kept for the next, so that small grants are as
+    /// fair as large ones.
+    pub(super) fn reserve_for_fresh(&mut self, grant: &mut Grant, now: Timestamp) {
         if !self.draining {
-            return 0;
+            return;
         }
-        let credit = max.saturating_mul(FRESH_SHARE).saturating_add(self.fresh_credit);
+        let credit = grant.max.saturating_mul(FRESH_SHARE).saturating_add(self.fresh_credit);
         self.fresh_credit = credit % 100;
-        credit / 100
+        (grant.fresh, grant.fresh_after) = (credit / 100, now.minus(FRESH).max(self.drain_began.minus(NOTICED)));
     }
 
     /// The store has leased `leases` of what `grant` allowed; the rest of the reservation is given back.
@@ -210,7 +218,8 @@ impl Desk {
             let State::Leased(Leased { worker, .. }) = lease.job.state else { continue };
             let key = LeaseKey { job_id: lease.job.id, epoch: lease.epoch };
             let sent = self.gate.granted(key.job_id, admission, grant.begun, grant.destination_epoch, now);
-            if let Some(sent) = self.leases.begin(key, worker, sent) {
+            let through = self.answers.ok_through(worker);
+            if let Some(sent) = self.leases.begin(key, worker, sent, through) {
                 self.gate.ended(key.job_id, sent, now);
             }
         }
@@ -229,6 +238,7 @@ impl Desk {
         }
         if grant.kind == Kind::Regular && grant.destination_epoch == self.gate.epoch() {
             self.draining = false;
+            self.gate.nothing_is_due();
         }
     }
 
@@ -254,23 +264,19 @@ impl Desk {
         let lease = match &job.state {
             State::Leased(lease) if lease.epoch == epoch => lease,
             // A late success is still a success; any other late answer has been counted as lost. Neither says how the
-            // destination is now.
-            State::Leased(_) | State::Pending(_) | State::Dead { .. } | State::Cancelled { .. }
-                if outcome.class == Class::Ok =>
-            {
-                self.answers.note(job.id, worker, outcome.class, Tick::NEVER, tick);
-                return evidence;
-            }
+            // destination is now, nor when it was otherwise: nobody is judged by it.
             State::Leased(_)
             | State::Pending(_)
             | State::Succeeded { .. }
             | State::Dead { .. }
             | State::Cancelled { .. } => return evidence,
         };
-        let known = self.leases.sent(LeaseKey { job_id: job.id, epoch });
-        let (kind, in_flight) = known.map_or((Kind::Regular, 1), |sent| (sent.kind, sent.in_flight));
-        let sent = Sent { begun: lease.begun, epoch: lease.destination_epoch, in_flight, kind };
-        evidence.is_probe = kind != Kind::Regular;
+        let key = LeaseKey { job_id: job.id, epoch };
+        let unknown = Sent { begun: lease.begun, at: Mono::default(), epoch: 0, in_flight: 1, kind: Kind::Regular };
+        let (sent, through) = self.leases.sent(key).unwrap_or((unknown, Tick::NEVER));
+        let sent = Sent { begun: lease.begun, epoch: lease.destination_epoch, ..sent };
+        evidence.worker_ok = through;
+        evidence.is_probe = sent.kind != Kind::Regular;
         let class = outcome.class;
         let charged = class.is_retryable() && is_charged(class, lease.begun, &job.progress, &evidence);
         self.answers.note(job.id, worker, class, lease.begun, tick);
@@ -284,6 +290,7 @@ impl Desk {
         }
         // The refusal that showed the fault says as little about its job as those after it.
         evidence.misconfigured = self.gate.is_misconfigured();
+        evidence.is_paced = self.gate.paces(now.mono);
         evidence
     }
 
@@ -300,7 +307,7 @@ impl Desk {
         // What an outage or a pause held may be due; a gate that opened is asked for its probes.
         self.work_arrived(Timestamp::default(), tick);
         self.has_past = true;
-        self.draining = true;
+        (self.draining, self.drain_began) = (true, now.wall);
         self.next_check = now.mono;
     }
 
@@ -375,6 +382,7 @@ impl Desk {
             rate: self.gate.rate(),
             epoch: self.gate.epoch(),
             in_flight: self.leases.in_flight(),
+            cut_off: self.gate.cut_off(),
             goodput: self.gate.expected_goodput(),
             last_error: self.last_error.clone(),
             since,

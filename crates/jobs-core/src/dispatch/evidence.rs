@@ -14,7 +14,7 @@ const MAX_WORKERS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     oks: LatestOks,
-    by_worker: BTreeMap<WorkerId, LatestOks>,
+    by_worker: BTreeMap<WorkerId, Tick>,
     /// Up to two distinct jobs that have failed since the last ok: enough to know of any job whether another has.
     failing: [Option<JobId>; 2],
     ok_begun: Tick,
@@ -52,10 +52,12 @@ impl Answers {
             now,
             destination_epoch,
             other_ok: self.oks.of_other_than(job),
-            other_ok_same_worker: self.by_worker.get(&worker).map_or(Tick::NEVER, |oks| oks.of_other_than(job)),
+            ok_begun: self.ok_begun,
+            worker_ok: self.ok_through(worker),
             others_fail: self.failing.iter().flatten().any(|failing| *failing != job),
             misconfigured: false,
             is_probe: false,
+            is_paced: false,
         }
     }
 
@@ -66,7 +68,7 @@ impl Answers {
                 self.oks.note(job, now);
                 self.ok_begun = self.ok_begun.max(begun);
                 self.failing = [None, None];
-                self.note_worker(job, worker, now);
+                self.note_worker(worker, now);
             }
             Class::Overload | Class::Down | Class::Error => {
                 if !self.failing.contains(&Some(job)) {
@@ -78,20 +80,24 @@ impl Answers {
         }
     }
 
+    /// When the latest ok through a worker arrived.
+    pub(super) fn ok_through(&self, worker: WorkerId) -> Tick {
+        self.by_worker.get(&worker).copied().unwrap_or(Tick::NEVER)
+    }
+
     /// The latest beginning among the oks that have arrived.
     pub(super) fn ok_begun(&self) -> Tick {
         self.ok_begun
     }
 
-    fn note_worker(&mut self, job: JobId, worker: WorkerId, now: Tick) {
+    fn note_worker(&mut self, worker: WorkerId, now: Tick) {
         if self.by_worker.len() >= MAX_WORKERS && !self.by_worker.contains_key(&worker) {
-            let oldest =
-                self.by_worker.iter().min_by_key(|(_, oks)| oks.latest.map(|(_, at)| at)).map(|(worker, _)| *worker);
+            let oldest = self.by_worker.iter().min_by_key(|(_, at)| **at).map(|(worker, _)| *worker);
             if let Some(oldest) = oldest {
                 self.by_worker.remove(&oldest);
             }
         }
-        self.by_worker.entry(worker).or_default().note(job, now);
+        self.by_worker.insert(worker, now);
     }
 }
 
@@ -118,7 +124,7 @@ mod tests {
         answers.note(job(2), worker(2), Class::Ok, Tick(3), Tick(7));
         assert_eq!(answers.evidence_about(job(2), worker(1), Tick(9), 0).other_ok, Tick(5));
         let third = answers.evidence_about(job(3), worker(1), Tick(9), 0);
-        assert_eq!((third.other_ok, third.other_ok_same_worker), (Tick(7), Tick(5)));
+        assert_eq!((third.other_ok, third.worker_ok), (Tick(7), Tick(5)));
         assert_eq!(answers.ok_begun(), Tick(3));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gate::{Kind, Sent};
-use crate::job::WorkerId;
+use crate::job::{Tick, WorkerId};
 use crate::lease::LeaseKey;
 
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct Leases {
 struct Held {
     worker: WorkerId,
     sent: Sent,
+    /// When, of all before it was granted, the latest ok through its worker arrived.
+    through: Tick,
 }
 
 impl Leases {
@@ -37,11 +39,11 @@ impl Leases {
 
     /// A lease is out. Answers with what was sent if it has ended by now.
     #[must_use]
-    pub(super) fn begin(&mut self, key: LeaseKey, worker: WorkerId, sent: Sent) -> Option<Sent> {
+    pub(super) fn begin(&mut self, key: LeaseKey, worker: WorkerId, sent: Sent, through: Tick) -> Option<Sent> {
         if self.ended_early.remove(&key) {
             return Some(sent);
         }
-        self.held.insert(key, Held { worker, sent });
+        self.held.insert(key, Held { worker, sent, through });
         None
     }
 
@@ -54,8 +56,9 @@ impl Leases {
         held.map(|held| held.sent)
     }
 
-    pub(super) fn sent(&self, key: LeaseKey) -> Option<Sent> {
-        self.held.get(&key).map(|held| held.sent)
+    /// What was sent under a live lease, and when before that the latest ok through its worker had arrived.
+    pub(super) fn sent(&self, key: LeaseKey) -> Option<(Sent, Tick)> {
+        self.held.get(&key).map(|held| (held.sent, held.through))
     }
 
     /// Whether `worker` holds leases, `new` ones not counted, and no probe among them.

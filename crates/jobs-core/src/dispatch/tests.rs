@@ -43,6 +43,7 @@ fn new_job(n: u128, destination: &str) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 

@@ -13,8 +13,12 @@ use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::Class;
 use crate::time::Mono;
 
-/// Failures in a row that open the gate...
+/// Failures in a row that open the gate at a destination that failed at nothing else of late...
 const IN_A_ROW: usize = 5;
+/// ...and the most it ever takes: where some calls fail by chance, so many more that a row of them is no chance.
+const MOST_IN_A_ROW: usize = 40;
+/// How unlikely a row must be to be no chance.
+const CHANCE: f64 = 1e-4;
 /// ...if they are of so many jobs at least: one poison job never does.
 const DISTINCT_JOBS: usize = 3;
 /// Answers within [`RATE_SPAN`] from which on their share of failures counts...
@@ -26,8 +30,11 @@ const RATE_SHARE: f64 = 0.9;
 const SUSPECT_JOBS: usize = 3;
 /// Jobs refused for good in a row that make one: a broken deploy must not dead-letter a hundred thousand jobs.
 const REFUSED_JOBS: usize = 20;
-/// Refusals in a row count only after so long without an ok: a busy destination refuses many at a time between its oks.
-const QUIET: Duration = Duration::from_millis(50);
+/// Refusals in a row count only once they have gone on for so long without an ok: a busy destination refuses many of a burst at
+/// once, before it has answered those it took. And longer where its answers usually take their time.
+const QUIET: Duration = Duration::from_millis(300);
+const ANSWER_TIMES: u32 = 8;
+const LONGEST_QUIET: Duration = Duration::from_secs(3);
 /// Most answers kept for the share.
 const MOST: usize = 4_096;
 
@@ -38,6 +45,7 @@ pub(super) struct Seen {
     pub(super) worker: WorkerId,
     pub(super) class: Class,
     pub(super) status: Option<u16>,
+    pub(super) latency: Duration,
     pub(super) begun: Tick,
     pub(super) at: Tick,
 }
@@ -55,16 +63,37 @@ pub(super) enum Fault {
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     last_ok: Tick,
-    last_ok_at: Option<Mono>,
-    /// Failures since the last ok, oldest first.
+    /// Its usual answer time: an average of its oks.
+    usual: Duration,
+    /// Failures since the last ok, oldest first, and when the first of them was told.
     run: VecDeque<(JobId, Class)>,
+    run_since: Option<Mono>,
     /// The workers that reported them; a second one says that there are several.
     failing: BTreeSet<WorkerId>,
     /// The latest failure: a report that could not be stored comes again, and is one failure still.
     latest: Option<(JobId, Tick)>,
     suspects: BTreeSet<(Option<u16>, JobId)>,
     refused: BTreeSet<JobId>,
-    recent: VecDeque<(Mono, JobId, WorkerId, bool, bool)>,
+    recent: VecDeque<Recent>,
+}
+
+/// An answer of the last [`RATE_SPAN`].
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    at: Mono,
+    job: JobId,
+    worker: WorkerId,
+    is: Sort,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Ok,
+    /// It could not be reached, or failed.
+    Hard,
+    Other,
+    /// A failure of the job itself.
+    Charged,
 }
 
 impl Breaker {
@@ -74,15 +103,17 @@ impl Breaker {
         if failed && self.latest.replace((seen.job, seen.begun)) == Some((seen.job, seen.begun)) {
             return None;
         }
-        let hard = matches!(seen.class, Class::Down | Class::Error);
-        self.recent.push_back((now, seen.job, seen.worker, hard, seen.class == Class::Ok));
-        while self.recent.len() > MOST || self.recent.front().is_some_and(|old| now.since(old.0) > RATE_SPAN) {
-            self.recent.pop_front();
-        }
+        let is = match seen.class {
+            Class::Ok => Sort::Ok,
+            Class::Down | Class::Error => Sort::Hard,
+            Class::JobFail | Class::Suspect | Class::Overload => Sort::Other,
+        };
+        self.remember(Recent { at: now, job: seen.job, worker: seen.worker, is });
         if seen.class == Class::Ok {
             self.last_ok = seen.at;
-            self.last_ok_at = Some(now);
+            self.usual = if self.usual.is_zero() { seen.latency } else { (self.usual * 7 + seen.latency) / 8 };
             self.run.clear();
+            self.run_since = None;
             self.failing.clear();
             self.suspects.clear();
             self.refused.clear();
@@ -90,12 +121,14 @@ impl Breaker {
         }
         if !failed {
             self.run.clear();
+            self.run_since = None;
             self.failing.clear();
             return self.misconfigured(seen);
         }
         if seen.begun > self.last_ok {
             self.run.push_back((seen.job, seen.class));
-            if self.run.len() > IN_A_ROW {
+            self.run_since.get_or_insert(now);
+            if self.run.len() > MOST_IN_A_ROW {
                 self.run.pop_front();
             }
             if self.failing.len() < 2 {
@@ -105,7 +138,7 @@ impl Breaker {
         if self.may_be_one_workers(now) {
             return None;
         }
-        (self.in_a_row(now) || self.twice() || self.down_at_floors(at_floors) || self.mostly_failing())
+        (self.in_a_row(now) || self.twice(now) || self.down_at_floors(at_floors) || self.mostly_failing())
             .then_some(Fault::Down)
     }
 
@@ -126,8 +159,25 @@ impl Breaker {
     fn in_a_row(&self, now: Mono) -> bool {
         let jobs: BTreeSet<JobId> = self.run.iter().map(|(job, _)| *job).collect();
         let refused = self.run.iter().any(|(_, class)| *class == Class::Overload);
-        let quiet = self.last_ok_at.is_none_or(|at| now.since(at) >= QUIET);
-        self.run.len() >= IN_A_ROW && jobs.len() >= DISTINCT_JOBS && (quiet || !refused)
+        self.run.len() >= self.row() && jobs.len() >= DISTINCT_JOBS && (!refused || self.is_quiet(now))
+    }
+
+    /// How many failures in a row are no chance, by the share of those before them that were none.
+    fn row(&self) -> usize {
+        let before = self.recent.len().saturating_sub(self.run.len());
+        let oks = self.recent.iter().filter(|answer| answer.is == Sort::Ok).count();
+        let failing = 1.0 - oks as f64 / before.max(1) as f64;
+        if oks == 0 || failing <= 0.0 {
+            return IN_A_ROW;
+        }
+        // A cast of a float saturates.
+        ((CHANCE.ln() / failing.ln()).ceil() as usize).clamp(IN_A_ROW, MOST_IN_A_ROW)
+    }
+
+    /// Whether its failures have gone on for longer than it would take to answer.
+    fn is_quiet(&self, now: Mono) -> bool {
+        let quiet = (self.usual * ANSWER_TIMES).clamp(QUIET, LONGEST_QUIET);
+        self.run_since.is_some_and(|since| now.since(since) >= quiet)
     }
 
     /// Only one worker has failed since the last ok, by not getting through, while another got through of late: its network may
@@ -141,14 +191,16 @@ impl Breaker {
 
     /// The workers of the oks of late.
     fn oks(&self, now: Mono) -> impl Iterator<Item = WorkerId> {
-        self.recent.iter().filter(move |answer| now.since(answer.0) <= RATE_SPAN && answer.4).map(|answer| answer.2)
+        let lately = self.recent.iter().filter(move |answer| now.since(answer.at) <= RATE_SPAN);
+        lately.filter(|answer| answer.is == Sort::Ok).map(|answer| answer.worker)
     }
 
     /// Low volume: the same job twice, neither time for a reason of its own.
-    fn twice(&self) -> bool {
+    fn twice(&self, now: Mono) -> bool {
         let Some((job, class)) = self.run.back() else { return false };
         let outage = |class: &Class| matches!(class, Class::Down | Class::Overload);
-        outage(class) && self.run.iter().filter(|(other, class)| other == job && outage(class)).count() >= 2
+        let quiet = *class != Class::Overload || self.is_quiet(now);
+        quiet && outage(class) && self.run.iter().filter(|(other, class)| other == job && outage(class)).count() >= 2
     }
 
     fn down_at_floors(&self, at_floors: bool) -> bool {
@@ -159,11 +211,29 @@ impl Breaker {
         }
     }
 
+    /// A failure that counts against its job: of an outage it says nothing, of how much fails by chance it does.
+    pub(super) fn note_charged(&mut self, job: JobId, worker: WorkerId, now: Mono) {
+        self.remember(Recent { at: now, job, worker, is: Sort::Charged });
+    }
+
+    fn remember(&mut self, answer: Recent) {
+        self.recent.push_back(answer);
+        while self.recent.len() > MOST || self.recent.front().is_some_and(|old| answer.at.since(old.at) > RATE_SPAN) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Whether it got through to anybody of late.
+    pub(super) fn is_alive(&self, now: Mono) -> bool {
+        self.oks(now).next().is_some()
+    }
+
     /// Nearly all answers of late were failures.
     fn mostly_failing(&self) -> bool {
-        let jobs: BTreeSet<JobId> = self.recent.iter().map(|answer| answer.1).collect();
-        let failures = self.recent.iter().filter(|answer| answer.3).count();
-        jobs.len() >= RATE_ANSWERS && failures as f64 >= RATE_SHARE * self.recent.len() as f64
+        let judged = || self.recent.iter().filter(|answer| answer.is != Sort::Charged);
+        let jobs: BTreeSet<JobId> = judged().map(|answer| answer.job).collect();
+        let failures = judged().filter(|answer| answer.is == Sort::Hard).count();
+        jobs.len() >= RATE_ANSWERS && failures as f64 >= RATE_SHARE * judged().count() as f64
     }
 
     /// Whether `worker` has of late reached the destination never, and another has: then it is that worker's network.

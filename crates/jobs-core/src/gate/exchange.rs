@@ -1,7 +1,10 @@
 //! What passes between a gate and whoever grants under it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::Outcome;
+use crate::time::Mono;
 
 /// What may be granted now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     pub begun: Tick,
+    /// When that was.
+    pub at: Mono,
     pub epoch: u64,
     /// In flight when it was granted, itself included.
     pub in_flight: u32,
@@ -47,4 +52,15 @@ pub enum Transition {
     Opened,
     /// The epoch has risen: what the outage held is due.
     Recovered,
+}
+
+/// What a gate is doing, by the names of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum GateStateName {
+    Closed,
+    Open,
+    Ramp,
+    Paused,
 }

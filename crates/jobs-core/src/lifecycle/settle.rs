@@ -5,9 +5,17 @@ use std::time::Duration;
 use super::{may_have_arrived, out_of_time, run_at};
 use crate::charging::{Evidence, is_charged, suspect_is_condemned};
 use crate::destination::{OnUnknown, Policy};
-use crate::job::{Attempt, AttemptOutcome, Cause, DeadReason, Epoch, Job, Leased, Pending, State, Tick, WorkerId};
+use crate::job::{
+    Attempt, AttemptOutcome, Cause, DeadReason, Epoch, Job, Leased, Pending, Progress, State, Tick, WorkerId,
+};
 use crate::outcome::{Class, Outcome, Response};
+use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
+
+/// The first wait of a job that its destination refused while it took others, doubled each time in a row...
+const SOON: Duration = Duration::from_millis(100);
+/// ...for so many times: then it waits as after any failure.
+const SOON_REPEATED: u32 = 5;
 
 /// What the gateway knows besides the job when an outcome comes in.
 #[derive(Debug, Clone, Copy)]
@@ -188,12 +196,13 @@ fn wait(
         job.progress.failures = 0;
         job.progress.failures_epoch = evidence.destination_epoch;
     }
-    job.progress.failures = job.progress.failures.saturating_add(1);
+    let counts = !is_soon_repeated(job, outcome, evidence);
+    job.progress.failures = job.progress.failures.saturating_add(u32::from(counts));
     job.progress.charged += u32::from(charged);
     if outcome.unknown {
         may_have_arrived(job, policy, lease.claimed_at);
     }
-    let delay = policy.retry.delay(job.progress.failures, job.id, number, outcome.retry_after);
+    let delay = delay(job, policy, outcome, evidence, number);
     let cause = if charged { Cause::Job } else { Cause::Destination };
     let dead = |reason| State::Dead { at: now, reason };
     let state = if lease.cancel_requested {
@@ -208,6 +217,22 @@ fn wait(
         State::Pending(Pending { run_at: now.plus(delay), cause, fail_epoch: lease.destination_epoch })
     };
     Decision { state, charged, delay }
+}
+
+/// Refused by a destination that takes others, as many as it can: its gate keeps to that, so the job need not wait for long
+/// besides. One that is refused again and again has a reason of its own.
+fn is_soon_repeated(job: &Job, outcome: &Outcome, evidence: &Evidence) -> bool {
+    outcome.class == Class::Overload && evidence.is_paced && job.progress.overloads < SOON_REPEATED
+}
+
+/// How long the job waits after a failure that is counted already.
+fn delay(job: &Job, policy: &Policy, outcome: &Outcome, evidence: &Evidence, number: u32) -> Duration {
+    let Progress { failures, overloads, .. } = job.progress;
+    if !is_soon_repeated(job, outcome, evidence) {
+        return policy.retry.delay(failures, job.id, number, outcome.retry_after);
+    }
+    let soon = policy.retry.delay(failures + 1, job.id, number, None).min(SOON * 2u32.pow(overloads));
+    soon.max(outcome.retry_after.unwrap_or_default().min(RetryPolicy::MAX_RETRY_AFTER))
 }
 
 /// A success reported after the lease was lost.

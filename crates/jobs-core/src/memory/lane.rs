@@ -11,7 +11,6 @@ use std::ops::Bound;
 
 use super::shelf::Record;
 use crate::job::{Cause, Priority, State};
-use crate::store::FRESH;
 use crate::time::Timestamp;
 
 /// A waiting job, as far as a claim looks at it.
@@ -22,8 +21,7 @@ struct Waiting {
     seq: u64,
     /// For a job that its destination failed: the destination's epoch at that claim. A later epoch releases the job.
     outage: Option<u64>,
-    /// For a job that was never tried: when it was accepted.
-    untried: Option<Timestamp>,
+    accepted_at: Timestamp,
 }
 
 /// An unfinished job's part in its lane.
@@ -44,7 +42,7 @@ impl Place {
                 run_at: pending.run_at,
                 seq: job.seq,
                 outage: (pending.cause == Cause::Destination).then_some(pending.fail_epoch),
-                untried: (pending.cause == Cause::New).then_some(job.accepted_at),
+                accepted_at: job.accepted_at,
             })),
             State::Leased(_) => Some(Place::Leased),
             State::Dead { .. } if record.blocks => Some(Place::Blocking),
@@ -85,12 +83,10 @@ impl Chain {
 pub(super) struct Lane {
     /// All that wait, heads or not.
     waiting: BTreeSet<(Timestamp, u64)>,
-    /// The heads, in the order of a claim by their own time.
-    heads: BTreeSet<(Reverse<Priority>, Timestamp, u64)>,
+    /// The heads, in the order of a claim by their own time, with when they were accepted.
+    heads: BTreeMap<(Reverse<Priority>, Timestamp, u64), Timestamp>,
     /// Those heads that an outage made wait, by its epoch, in the order of a claim once they are released.
     outages: BTreeMap<u64, BTreeSet<(Reverse<Priority>, u64)>>,
-    /// Those heads that were never tried, in the order of a claim, with when they were accepted.
-    untried: BTreeMap<(Reverse<Priority>, Timestamp, u64), Timestamp>,
     chains: BTreeMap<String, Chain>,
 }
 
@@ -139,12 +135,14 @@ impl Lane {
         })
     }
 
-    /// The next fresh job in the order of a claim.
-    pub(super) fn first_fresh(&self, now: Timestamp) -> Option<u64> {
-        let before = now.minus(FRESH);
+    /// The next job in the order of a claim that was accepted and fell due after `before`.
+    pub(super) fn first_fresh(&self, before: Timestamp, now: Timestamp) -> Option<u64> {
+        if before >= now {
+            return None; // the clock was set back
+        }
         highest_first().find_map(|priority| {
             let lately = (Bound::Excluded((priority, before, u64::MAX)), Bound::Included((priority, now, u64::MAX)));
-            let mut fresh = self.untried.range(lately).filter(|(_, accepted)| **accepted > before);
+            let mut fresh = self.heads.range(lately).filter(|(_, accepted)| **accepted > before);
             fresh.next().map(|((_, _, seq), _)| *seq)
         })
     }
@@ -163,7 +161,7 @@ impl Lane {
     fn due(&self, priority: Reverse<Priority>, now: Timestamp) -> Option<(Timestamp, u64)> {
         let earliest = (priority, Timestamp::default(), 0);
         let mut due = self.heads.range(earliest..=(priority, now, u64::MAX));
-        due.next().map(|(_, run_at, seq)| (*run_at, *seq))
+        due.next().map(|((_, run_at, seq), _)| (*run_at, *seq))
     }
 
     /// The first head of a priority that an outage made wait, of those that are released.
@@ -179,7 +177,7 @@ impl Lane {
         highest_first()
             .filter_map(|priority| {
                 let next = self.heads.range(after_now(priority)).next();
-                next.filter(|(found, ..)| *found == priority).map(|(_, run_at, _)| *run_at)
+                next.filter(|((found, ..), _)| *found == priority).map(|((_, run_at, _), _)| *run_at)
             })
             .min()
     }
@@ -218,19 +216,14 @@ impl Lane {
     }
 
     fn show(&mut self, waiting: Waiting) {
-        self.heads.insert((waiting.priority, waiting.run_at, waiting.seq));
+        self.heads.insert((waiting.priority, waiting.run_at, waiting.seq), waiting.accepted_at);
         if let Some(epoch) = waiting.outage {
             self.outages.entry(epoch).or_default().insert((waiting.priority, waiting.seq));
-        }
-        if let Some(accepted) = waiting.untried {
-            self.untried.insert((waiting.priority, waiting.run_at, waiting.seq), accepted);
         }
     }
 
     fn hide(&mut self, waiting: Waiting) {
-        let place = (waiting.priority, waiting.run_at, waiting.seq);
-        self.heads.remove(&place);
-        self.untried.remove(&place);
+        self.heads.remove(&(waiting.priority, waiting.run_at, waiting.seq));
         if let Some(epoch) = waiting.outage
             && let Some(heads) = self.outages.get_mut(&epoch)
         {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::keys::KeyName;
 use super::lane::Lane;
+use crate::callback;
 use crate::destination::{OrderingOnDead, Policy};
-use crate::job::{Attempt, DestinationName, Job, JobId, Request, State, StateName};
+use crate::job::{Attempt, DestinationName, Job, JobId, NewJob, Request, State, StateName};
 use crate::lifecycle;
 use crate::outcome::Response;
 use crate::redrive::{self, MassRedrive};
@@ -40,6 +41,8 @@ impl Record {
 /// All jobs by `seq`, and where to find them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shelf {
+    /// The last one given; also how many jobs were ever accepted.
+    pub(super) last_seq: u64,
     records: BTreeMap<u64, Record>,
     by_id: BTreeMap<JobId, u64>,
     lanes: BTreeMap<DestinationName, Lane>,
@@ -56,7 +59,23 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn insert(&mut self, record: Record) {
+    /// A new job is stored. `key`: of its idempotency.
+    pub(super) fn accept(&mut self, new: NewJob, key: Option<KeyName>, now: Timestamp) -> Job {
+        self.last_seq += 1;
+        let (job, request) = lifecycle::enqueue(new, self.last_seq, now);
+        self.insert(Record {
+            job: job.clone(),
+            request,
+            attempts: Vec::new(),
+            response: None,
+            key,
+            blocks: false,
+            resolution: None,
+        });
+        job
+    }
+
+    fn insert(&mut self, record: Record) {
         let seq = record.job.seq;
         self.by_id.insert(record.job.id, seq);
         self.index(&record);
@@ -67,7 +86,7 @@ impl Shelf {
     pub(super) fn change<T>(&mut self, seq: u64, change: impl FnOnce(&mut Record) -> T) -> T {
         let mut record = self.records.remove(&seq).expect("a seq comes from an index of this shelf");
         self.unindex(&record);
-        let told = redrive::verdict(&record.job);
+        let (told, was) = (redrive::verdict(&record.job), record.job.state.name());
         let answer = change(&mut record);
         if record.job.state.name() != StateName::Dead {
             record.blocks = false;
@@ -79,9 +98,26 @@ impl Shelf {
         {
             redrive.tally.count(verdict, 1);
         }
+        let is = record.job.state.name();
         self.index(&record);
         self.records.insert(seq, record);
+        if is != was && is.is_terminal() {
+            self.tell_caller(seq);
+        }
         answer
+    }
+
+    /// The job has just ended: its caller is told, if that is wanted, and not also that it is still being tried.
+    fn tell_caller(&mut self, seq: u64) {
+        let Record { job, response, .. } = self.get(seq);
+        let Some(new) = callback::of_end(job, response.as_ref()) else { return };
+        let (notice, now) = (callback::notice_id(job), job.updated_at);
+        if let Some(notice) = self.seq_of(notice).filter(|seq| self.get(*seq).job.state.name() == StateName::Pending) {
+            self.change(notice, |record| lifecycle::cancel(&mut record.job, OrderingOnDead::Free, now));
+        }
+        if self.seq_of(new.id).is_none() {
+            self.accept(new, None, now);
+        }
     }
 
     pub(super) fn remove(&mut self, seq: u64) -> Record {

@@ -10,6 +10,7 @@ use super::STEP_LIMIT;
 use super::keys::Keys;
 use super::lane::Lane;
 use super::shelf::{Record, Shelf};
+use crate::callback;
 use crate::destination::OrderingOnDead;
 use crate::gate::Kind;
 use crate::job::{DestinationName, Epoch, Job, JobId, NewJob, Request, WorkerId};
@@ -33,7 +34,6 @@ pub(super) const MAX_PAGE: u32 = 1_000;
 pub struct State {
     /// The last epoch issued. Should its counter ever run over, it goes on as the next start would.
     last_epoch: Epoch,
-    last_seq: u64,
     pub(super) shelf: Shelf,
     keys: Keys,
     leases: LeaseTable,
@@ -52,7 +52,6 @@ impl State {
     pub fn new(start: u32) -> Self {
         State {
             last_epoch: Epoch::new(start, 0),
-            last_seq: 0,
             shelf: Shelf::default(),
             keys: Keys::default(),
             leases: LeaseTable::default(),
@@ -107,21 +106,15 @@ impl State {
             let state = present.or(ended).expect("a key is told how its job ended when the job goes");
             return Enqueued::Replayed { id, state };
         }
-        self.last_seq += 1;
-        let (job, request) = lifecycle::enqueue(new, self.last_seq, now);
         let name = idempotency.as_ref().map(|key| (key.scope.clone(), key.key.clone()));
+        let after = new.callback.as_ref().and_then(|callback| callback.still_trying_after);
+        let job = self.shelf.accept(new, name, now);
         if let Some(key) = idempotency {
             self.keys.bind(key, job.id);
         }
-        self.shelf.insert(Record {
-            job: job.clone(),
-            request,
-            attempts: Vec::new(),
-            response: None,
-            key: name,
-            blocks: false,
-            resolution: None,
-        });
+        if let Some(notice) = after.and_then(|after| callback::still_trying(&job, after)) {
+            self.shelf.accept(notice, None, now);
+        }
         Enqueued::Accepted(job)
     }
 
@@ -147,7 +140,7 @@ impl State {
         while leases.len() < grant.max as usize {
             fresh &= leases.len() < grant.fresh as usize;
             let lane = self.shelf.lane(&grant.destination);
-            let first_fresh = lane.filter(|_| fresh).and_then(|lane| lane.first_fresh(now.wall));
+            let first_fresh = lane.filter(|_| fresh).and_then(|lane| lane.first_fresh(grant.fresh_after, now.wall));
             fresh = first_fresh.is_some();
             let first = |lane: &Lane| match grant.kind {
                 Kind::Regular => lane.first_due(grant.released_below, now.wall),
@@ -292,11 +285,15 @@ impl State {
         }
         for seq in self.shelf.out_of_time(now.wall, STEP_LIMIT) {
             let policy = judge.policy(&self.shelf.get(seq).job.destination);
-            self.shelf.change(seq, |record| {
-                lifecycle::expire(&mut record.job, now.wall);
+            let expired = self.shelf.change(seq, |record| {
+                let expired = lifecycle::expire(&mut record.job, now.wall).is_some();
                 record.decide_blocking(&policy);
+                expired
             });
-            swept.expired.push(self.shelf.get(seq).job.clone());
+            // The end of an earlier one may have ended it: the notice that a job is still being tried.
+            if expired {
+                swept.expired.push(self.shelf.get(seq).job.clone());
+            }
         }
         swept
     }
@@ -346,7 +343,7 @@ impl State {
 
     pub fn stats(&self) -> Stats {
         Stats {
-            accepted: self.last_seq,
+            accepted: self.shelf.last_seq,
             purged: self.purged,
             attempts: self.attempts,
             duplicates: self.duplicates.clone(),

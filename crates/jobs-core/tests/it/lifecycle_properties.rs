@@ -51,6 +51,7 @@ impl Life {
             max_attempts,
             traceparent: None,
             redriven_from: None,
+            callback: None,
         };
         let (job, _) = lifecycle::enqueue(new, 1, BEGIN);
         Life { job, policy, now: BEGIN, start: 1, counter: 0, issued: BTreeMap::new(), sends: 0, lapses: 0 }
@@ -319,7 +320,7 @@ proptest! {
         for class in classes {
             let class = [Class::Down, Class::Error][class];
             let through = Tick(tick + 1);
-            let evidence = Evidence { now: Tick(tick), other_ok: through, other_ok_same_worker: through, others_fail: true, ..Evidence::default() };
+            let evidence = Evidence { now: Tick(tick), other_ok: through, ok_begun: through, worker_ok: through, others_fail: true, ..Evidence::default() };
             tick += 10;
             life.step(&Verb::Pass(300_000))?;
             life.step(&Verb::Claim { destination_epoch: 0 })?;

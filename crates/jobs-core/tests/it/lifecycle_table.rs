@@ -59,6 +59,7 @@ fn pending() -> Job {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     };
     let (mut job, _) = lifecycle::enqueue(new, 1, now());
     claim(&mut job, FORMER, now()).unwrap();

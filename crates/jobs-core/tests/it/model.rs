@@ -12,7 +12,7 @@ use jobs_core::lifecycle;
 use jobs_core::memory::State;
 use jobs_core::redrive::Change;
 use jobs_core::steering::Resolution;
-use jobs_core::store::{Enqueued, FRESH, Filter, Grant, Judge, SettleAnswer};
+use jobs_core::store::{Enqueued, Filter, Grant, Judge, SettleAnswer};
 use jobs_core::time::{Now, Timestamp};
 use uuid::Uuid;
 
@@ -63,15 +63,15 @@ impl Watched {
             let in_time = lifecycle::deadline(job).is_none_or(|deadline| deadline > now);
             if (released || pending.run_at <= now) && in_time {
                 let (priority, none) = (Reverse(job.priority), Reverse(Priority::MAX));
-                let before = now.minus(FRESH);
-                let fresh = pending.cause == Cause::New && pending.run_at.min(job.accepted_at) > before;
+                let fresh = pending.run_at.min(job.accepted_at) > grant.fresh_after;
                 let place = match grant.kind {
                     Kind::Regular if released => (priority, Timestamp::default(), none),
                     Kind::Regular => (priority, pending.run_at, none),
                     Kind::Probe { .. } if pending.run_at <= now => (none, pending.run_at, priority),
                     Kind::Probe { .. } => (none, Timestamp::MAX, priority),
                 };
-                due.push((place, job.seq, job.id, fresh && pending.run_at <= now));
+                let fresh = (fresh && pending.run_at <= now).then_some((priority, pending.run_at, job.seq));
+                due.push((place, job.seq, job.id, fresh));
             } else if pending.run_at > now {
                 next = Some(next.map_or(pending.run_at, |next| next.min(pending.run_at)));
             }
@@ -79,7 +79,9 @@ impl Watched {
         due.sort();
         let is_exhausted = due.len() < grant.max as usize;
         if grant.kind == Kind::Regular {
-            let first: Vec<_> = due.iter().filter(|(.., fresh)| *fresh).take(grant.fresh as usize).copied().collect();
+            let mut first: Vec<_> = due.iter().filter(|(.., fresh)| fresh.is_some()).copied().collect();
+            first.sort_by_key(|(.., fresh)| *fresh);
+            first.truncate(grant.fresh as usize);
             due.retain(|job| !first.contains(job));
             due.splice(..0, first);
         }
@@ -229,6 +231,7 @@ fn job(id: u128) -> NewJob {
         max_attempts: None,
         traceparent: None,
         redriven_from: None,
+        callback: None,
     }
 }
 

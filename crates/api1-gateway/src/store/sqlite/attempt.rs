@@ -7,14 +7,15 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use super::codes::{OUTCOMES, number};
 use super::columns::{Binder, Reader, nanos};
 use super::row::Row;
+use super::statements::Statements;
 
 /// Adds a line to the log of a job. The job's generation and the line's number, which rises within it, make its place.
-pub(super) fn insert(conn: &Connection, row: &Row, attempt: &Attempt) -> Result<()> {
-    let mut statement = conn.prepare_cached(
+pub(super) fn insert(statements: &mut Statements<'_>, row: &Row, attempt: &Attempt) -> Result<()> {
+    let statement = statements.get(
         "INSERT INTO attempt (seq, generation, number, epoch, worker, started_at, duration, outcome, charged, status,
             error, excerpt, next_run_at, retry_delay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    let mut columns = Binder::new(&mut statement);
+    let mut columns = Binder::new(statement);
     columns.put(row.seq())?.put(row.job.progress.generation)?.put(attempt.number)?.u64(attempt.epoch.as_u64())?;
     columns.uuid(attempt.worker.0)?.time(attempt.started_at)?.put(nanos(attempt.duration))?;
     columns.put(number(&OUTCOMES, attempt.outcome))?.put(attempt.charged)?.put(attempt.status)?;
@@ -50,10 +51,15 @@ pub(super) fn read_all(conn: &Connection, seq: i64) -> Result<Vec<Attempt>> {
 }
 
 /// Keeps the answer of an attempt, in the place of the one before.
-pub(super) fn keep_response(conn: &Connection, seq: i64, status: Option<u16>, response: &Response) -> Result<()> {
+pub(super) fn keep_response(
+    statements: &mut Statements<'_>,
+    seq: i64,
+    status: Option<u16>,
+    response: &Response,
+) -> Result<()> {
     let sql = "INSERT OR REPLACE INTO response (seq, status, content_type, truncated, body) VALUES (?, ?, ?, ?, ?)";
     let line = (seq, status, response.content_type.as_deref(), response.truncated, response.body.as_ref());
-    conn.prepare_cached(sql)?.execute(line)?;
+    statements.get(sql)?.execute(line)?;
     Ok(())
 }
 

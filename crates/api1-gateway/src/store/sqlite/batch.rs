@@ -11,10 +11,12 @@ use jobs_core::redrive::{self, Verdict};
 use rusqlite::{Connection, OptionalExtension, Params, Result};
 
 use super::codes::{COUNTERS, Counter, number};
+use super::enqueue;
 use super::known::{Effect, Known};
 use super::lane;
 use super::operators;
 use super::row::{self, Row, Was};
+use super::statements::Statements;
 
 static BY_SEQ: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE seq = ?"));
 static BY_ID: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE id = ?"));
@@ -23,6 +25,8 @@ static BY_ID: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE id
 pub(super) struct Batch<'a> {
     pub(super) conn: &'a Connection,
     pub(super) known: &'a mut Known,
+    /// For what is done once a job.
+    pub(super) statements: Statements<'a>,
     counts: BTreeMap<(Counter, i64), i64>,
     effects: Vec<Effect>,
     /// Outcomes by mass redrive.
@@ -34,7 +38,9 @@ pub(super) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// `conn` is in a transaction. `spare`: see [`Batch::spend`].
     pub(super) fn new(conn: &'a Connection, known: &'a mut Known, spare: usize) -> Self {
-        Batch { conn, known, counts: BTreeMap::new(), effects: Vec::new(), told: BTreeMap::new(), spare }
+        let statements = Statements::new(conn);
+        let (counts, effects, told) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Batch { conn, known, statements, counts, effects, told, spare }
     }
 
     /// For an operation that cannot say beforehand how much there is to do: of the `wanted` jobs, how many it may write.
@@ -44,16 +50,16 @@ impl<'a> Batch<'a> {
         granted
     }
 
-    pub(super) fn row(&self, seq: i64) -> Result<Option<Row>> {
+    pub(super) fn row(&mut self, seq: i64) -> Result<Option<Row>> {
         self.one_row(&BY_SEQ, [seq])
     }
 
-    pub(super) fn row_of(&self, id: JobId) -> Result<Option<Row>> {
+    pub(super) fn row_of(&mut self, id: JobId) -> Result<Option<Row>> {
         self.one_row(&BY_ID, [id.0.as_bytes().as_slice()])
     }
 
-    pub(super) fn seq_of(&self, id: JobId) -> Result<Option<i64>> {
-        let mut find = self.conn.prepare_cached("SELECT seq FROM job WHERE id = ?")?;
+    pub(super) fn seq_of(&mut self, id: JobId) -> Result<Option<i64>> {
+        let find = self.statements.get("SELECT seq FROM job WHERE id = ?")?;
         find.query_row([id.0.as_bytes().as_slice()], |found| found.get(0)).optional()
     }
 
@@ -65,7 +71,7 @@ impl<'a> Batch<'a> {
     /// Adds a new job.
     pub(super) fn insert(&mut self, row: &Row) -> Result<()> {
         let head = lane::pass_head(self.conn, row, None)?;
-        row::insert(self.conn, row, head)?;
+        row::insert(&mut self.statements, row, head)?;
         self.count_job(row.destination, row.job.state.name(), 1);
         Ok(())
     }
@@ -73,11 +79,14 @@ impl<'a> Batch<'a> {
     /// Writes a row that has changed. `was` is what it was before.
     pub(super) fn save(&mut self, row: &Row, was: Was) -> Result<()> {
         let head = lane::pass_head(self.conn, row, was.place)?;
-        row::update(self.conn, row, head)?;
+        row::update(&mut self.statements, row, head)?;
         let is = row.job.state.name();
         if is != was.state {
             self.count_job(row.destination, was.state, -1);
             self.count_job(row.destination, is, 1);
+        }
+        if is != was.state && is.is_terminal() && row.job.callback.is_some() {
+            enqueue::tell_caller(self, row)?;
         }
         if was.state == StateName::Dead && is != StateName::Dead && operators::unresolve(self.conn, row.seq())? > 0 {
             self.count_of(Counter::Resolved, row.destination, -1);
@@ -118,11 +127,9 @@ impl<'a> Batch<'a> {
         Ok(self.effects)
     }
 
-    fn one_row(&self, sql: &str, key: impl Params) -> Result<Option<Row>> {
+    fn one_row(&mut self, sql: &'static str, key: impl Params) -> Result<Option<Row>> {
         let names = &self.known.names;
-        self.conn
-            .prepare_cached(sql)?
-            .query_row(key, |found| row::decode(found, |number| names.name(number)))
-            .optional()
+        let find = self.statements.get(sql)?;
+        find.query_row(key, |found| row::decode(found, |number| names.name(number))).optional()
     }
 }

@@ -13,7 +13,7 @@ use jobs_core::gate::Kind;
 use jobs_core::job::{Job, JobId, Priority, WorkerId};
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, Claiming};
-use jobs_core::store::{Claimed, FRESH, Grant, Lease};
+use jobs_core::store::{Claimed, Grant, Lease};
 use jobs_core::time::{Now, Timestamp};
 use rusqlite::{OptionalExtension, Result};
 
@@ -35,7 +35,7 @@ const NEXT_PRIORITY: &str = "SELECT priority FROM job
     WHERE state = 0 AND destination = ?1 AND head = 1 AND priority < ?2 ORDER BY priority DESC LIMIT 1";
 const DUE: &str = "SELECT seq, run_at, deadline FROM job
     WHERE state = 0 AND destination = ?1 AND head = 1 AND priority = ?2 AND run_at <= ?3 ORDER BY run_at, seq";
-const LATELY_DUE: &str = "SELECT seq, run_at, deadline, cause = 0 AND accepted_at > ?3 FROM job
+const LATELY_DUE: &str = "SELECT seq, run_at, deadline, accepted_at > ?3 FROM job
     WHERE state = 0 AND destination = ?1 AND head = 1 AND priority = ?2 AND run_at > ?3 AND run_at <= ?4
     ORDER BY run_at, seq";
 const NEXT_OUTAGE: &str = "SELECT fail_epoch FROM job
@@ -236,7 +236,8 @@ impl Search<'_, '_> {
         let now = self.now.wall;
         let mut candidates = Vec::new();
         let mut statement = self.batch.conn.prepare_cached(LATELY_DUE)?;
-        let mut rows = statement.query((self.destination, priority, now.minus(FRESH).as_millis(), now.as_millis()))?;
+        let mut rows =
+            statement.query((self.destination, priority, self.grant.fresh_after.as_millis(), now.as_millis()))?;
         let mut looked_at = 0;
         while candidates.len() < self.wanted()
             && looked_at < MAX_PASSED_OVER
@@ -284,7 +285,7 @@ impl Search<'_, '_> {
     fn take(&mut self, seq: i64) -> Result<Taken> {
         let Some(epoch) = self.batch.known.epochs.next() else { return Ok(Taken::Refused) };
         let mut row = self.batch.row(seq)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let request = request::read(self.batch.conn, seq)?.unwrap_or_default();
+        let request = request::read_in(&mut self.batch.statements, seq)?.unwrap_or_default();
         let was = row.was();
         if !row.job.is_intact(&request) {
             lifecycle::corrupt(&mut row.job, self.now.wall);

@@ -140,7 +140,9 @@ pub(super) struct Binder<'a, 'conn> {
 }
 
 impl<'a, 'conn> Binder<'a, 'conn> {
+    /// What the statement was bound to before is forgotten.
     pub(super) fn new(statement: &'a mut Statement<'conn>) -> Self {
+        statement.clear_bindings();
         Binder { statement, next: 1 }
     }
 
@@ -166,7 +168,7 @@ impl<'a, 'conn> Binder<'a, 'conn> {
         self.put(value.as_bytes().as_slice())
     }
 
-    /// The columns named by `count` parameters keep their nulls.
+    /// The columns named by `count` parameters are null, as long as nothing is bound to them.
     pub(super) fn nulls(&mut self, count: usize) -> &mut Self {
         self.next += count;
         self

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use jobs_core::callback;
+use jobs_core::destination::OrderingOnDead;
 use jobs_core::job::{IdempotencyKey, JobId, NewJob, StateName};
 use jobs_core::lifecycle;
 use jobs_core::store::{Enqueued, StoreError};
 use jobs_core::time::Timestamp;
 use rusqlite::OptionalExtension;
 
+use super::attempt;
 use super::batch::Batch;
 use super::codes::{Counter, STATES, number};
 use super::columns::{Binder, Reader};
@@ -42,17 +45,44 @@ fn enqueue_one(batch: &mut Batch<'_>, mut new: NewJob, now: Timestamp) -> rusqli
     {
         return repeat(batch, key, &bound);
     }
+    let after = new.callback.as_ref().and_then(|callback| callback.still_trying_after);
+    let row = accept(batch, new, now)?;
+    if let Some(key) = idempotency {
+        bind_key(batch, &row, &key)?;
+    }
+    if let Some(notice) = after.and_then(|after| callback::still_trying(&row.job, after)) {
+        accept(batch, notice, now)?;
+    }
+    Ok(Enqueued::Accepted(row.job))
+}
+
+fn accept(batch: &mut Batch<'_>, new: NewJob, now: Timestamp) -> rusqlite::Result<Row> {
     batch.known.last_seq += 1;
     let (job, request) = lifecycle::enqueue(new, batch.known.last_seq, now);
     let destination = batch.destination(&job.destination)?;
     let row = Row { job, destination, blocks: false };
     batch.insert(&row)?;
-    request::insert(batch.conn, row.seq(), &request)?;
-    if let Some(key) = idempotency {
-        bind_key(batch, &row, &key)?;
-    }
+    request::insert(&mut batch.statements, row.seq(), &request)?;
     batch.count(Counter::Accepted, 1);
-    Ok(Enqueued::Accepted(row.job))
+    Ok(row)
+}
+
+/// A job has just ended: its caller is told, if that is wanted, and not also that it is still being tried.
+pub(super) fn tell_caller(batch: &mut Batch<'_>, ended: &Row) -> rusqlite::Result<()> {
+    let answer = attempt::read_response(batch.conn, ended.seq())?;
+    let Some(new) = callback::of_end(&ended.job, answer.as_ref()) else { return Ok(()) };
+    let now = ended.job.updated_at;
+    if let Some(mut notice) = batch.row_of(callback::notice_id(&ended.job))?
+        && notice.job.state.name() == StateName::Pending
+    {
+        let was = notice.was();
+        lifecycle::cancel(&mut notice.job, OrderingOnDead::Free, now);
+        batch.save(&notice, was)?;
+    }
+    match batch.seq_of(new.id)? {
+        Some(_) => Ok(()),
+        None => accept(batch, new, now).map(drop),
+    }
 }
 
 /// What a key is bound to.

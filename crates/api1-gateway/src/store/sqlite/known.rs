@@ -85,8 +85,34 @@ fn load_leases(conn: &Connection, names: &Names, now: Mono) -> Result<LeaseTable
     Ok(leases)
 }
 
+/// As [`take_start`], committed. In a transaction, because what a statement writes that answers with a row is else committed as the
+/// statement is put away, and nobody hears how that went: a gateway would go on under a number that the next start takes again.
+pub(super) fn take_durable_start(conn: &Connection) -> Result<Option<u32>> {
+    let transaction = conn.unchecked_transaction()?;
+    let start = take_start(&transaction)?;
+    transaction.commit()?;
+    Ok(start)
+}
+
 /// The number that is in `epoch`'s high half, made durable by the caller: see [`Epochs`].
 pub(super) fn take_start(conn: &Connection) -> Result<Option<u32>> {
     let sql = "UPDATE meta SET value = value + 1 WHERE name = 'start' AND value < ? RETURNING value";
     conn.query_row(sql, [Epoch::MAX_START], |row| row.get(0)).optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs_core::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_start_whose_number_cannot_be_committed_fails_and_the_number_is_still_to_be_had() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&conn, Timestamp::default()).unwrap();
+        conn.commit_hook(Some(|| true)).unwrap();
+        assert!(take_durable_start(&conn).is_err());
+        conn.commit_hook(None::<fn() -> bool>).unwrap();
+        assert_eq!(take_durable_start(&conn), Ok(Some(1)));
+    }
 }

@@ -273,6 +273,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::row::Row;
+    use super::super::statements::Statements;
     use super::super::{request, schema};
     use super::*;
 
@@ -283,6 +284,7 @@ mod tests {
         let conn = Connection::open_in_memory().unwrap();
         schema::migrate(&conn, Timestamp::default()).unwrap();
         conn.execute("INSERT INTO destination VALUES (1, 'api2')", []).unwrap();
+        let mut statements = Statements::new(&conn);
         for seq in 1..=JOBS {
             let body = if seq % 2 == 0 { "even" } else { "odd" };
             let new = NewJob {
@@ -297,11 +299,13 @@ mod tests {
                 max_attempts: None,
                 traceparent: None,
                 redriven_from: None,
+                callback: None,
             };
             let (job, sent) = lifecycle::enqueue(new, seq, Timestamp::default());
-            row::insert(&conn, &Row { job, destination: 1, blocks: false }, true).unwrap();
-            request::insert(&conn, seq as i64, &sent).unwrap();
+            row::insert(&mut statements, &Row { job, destination: 1, blocks: false }, true).unwrap();
+            request::insert(&mut statements, seq as i64, &sent).unwrap();
         }
+        drop(statements);
         conn
     }
 

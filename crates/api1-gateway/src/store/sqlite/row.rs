@@ -4,15 +4,17 @@ use std::sync::LazyLock;
 
 use jobs_core::destination::{OrderingOnDead, Policy};
 use jobs_core::job::{
-    DeadReason, DestinationName, Job, JobId, Leased, Pending, Priority, Progress, State, StateName, WorkerId,
+    Cause, DeadReason, DestinationName, Job, JobId, Leased, Pending, Priority, Progress, State, StateName, WorkerId,
 };
 use jobs_core::lifecycle;
 use jobs_core::redrive;
 use jobs_core::time::Timestamp;
-use rusqlite::{Connection, Result};
+use rusqlite::Result;
 
 use super::codes::{CAUSES, DEAD_REASONS, STATES, number};
 use super::columns::{Binder, Reader, nanos};
+use super::names::parse_name;
+use super::statements::Statements;
 
 /// A job with what the store alone knows of it.
 #[derive(Debug, Clone)]
@@ -114,7 +116,7 @@ const CHANGING: [&str; 35] = [
 /// The columns of [`CHANGING`] that a lease fills.
 const LEASE_COLUMNS: usize = 7;
 
-const FIXED: [&str; 11] = [
+const FIXED: [&str; 12] = [
     "seq",
     "id",
     "destination",
@@ -126,12 +128,56 @@ const FIXED: [&str; 11] = [
     "traceparent",
     "redriven_from",
     "checksum",
+    "callback",
+];
+
+/// What of a new job is not the same for all of them.
+const NEW: [&str; 19] = [
+    "seq",
+    "id",
+    "destination",
+    "priority",
+    "accepted_at",
+    "ordering_key",
+    "max_attempts",
+    "expires_after",
+    "traceparent",
+    "redriven_from",
+    "checksum",
+    "callback",
+    "generation_floor",
+    "head",
+    "place",
+    "run_at",
+    "deadline",
+    "updated_at",
+    "expires_at",
+];
+
+/// What is: it waits because it is new, and has made no progress. Written into the statement, it is bound for no job.
+const NEW_ZEROS: [&str; 16] = [
+    "state",
+    "cause",
+    "fail_epoch",
+    "attempts",
+    "charged",
+    "failures",
+    "failures_epoch",
+    "lost",
+    "overloads",
+    "last_settled",
+    "last_down",
+    "first_suspect",
+    "generation",
+    "last_epoch",
+    "settled_epoch",
+    "key_generation",
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let columns = [CHANGING.as_slice(), FIXED.as_slice()].concat();
-    let parameters = vec!["?"; columns.len()];
-    format!("INSERT INTO job ({}) VALUES ({})", columns.join(", "), parameters.join(", "))
+    let columns = [NEW.as_slice(), NEW_ZEROS.as_slice()].concat();
+    let values = [vec!["?"; NEW.len()], vec!["0"; NEW_ZEROS.len()]].concat();
+    format!("INSERT INTO job ({}) VALUES ({})", columns.join(", "), values.join(", "))
 });
 
 static UPDATE: LazyLock<String> = LazyLock::new(|| {
@@ -145,22 +191,29 @@ pub(super) fn select(rest: &str) -> String {
 }
 
 /// Adds a new job's row. `head`: see `job.head`.
-pub(super) fn insert(conn: &Connection, row: &Row, head: bool) -> Result<()> {
-    let mut statement = conn.prepare_cached(&INSERT)?;
-    let mut columns = Binder::new(&mut statement);
-    bind_changing(&mut columns, row, head)?;
+pub(super) fn insert(statements: &mut Statements<'_>, row: &Row, head: bool) -> Result<()> {
     let job = &row.job;
+    let State::Pending(pending) = &job.state else { unreachable!("a new job waits") };
+    let progress = Progress { generation_floor: job.progress.generation_floor, ..Progress::default() };
+    assert!((pending.cause, pending.fail_epoch, &job.progress) == (Cause::New, 0, &progress), "see NEW_ZEROS");
+    let mut columns = Binder::new(statements.get(&INSERT)?);
     columns.put(row.seq())?.uuid(job.id.0)?.put(row.destination)?.put(job.priority.level())?.time(job.accepted_at)?;
     columns.put(job.ordering_key.as_deref())?.put(job.max_attempts)?.put(job.expires_after.map(nanos))?;
     columns.put(job.traceparent.as_deref())?.put(job.redriven_from.map(|id| id.0.into_bytes().to_vec()))?;
-    columns.put(job.checksum)?.execute()?;
+    columns
+        .put(job.checksum)?
+        .put(job.callback.as_ref().map(DestinationName::as_str))?
+        .u64(job.progress.generation_floor.as_u64())?
+        .put(head)?
+        .put(row.place().map(|place| place as i64))?
+        .time(pending.run_at)?;
+    columns.time_or_null(lifecycle::deadline(job))?.time(job.updated_at)?.time_or_null(job.expires_at)?.execute()?;
     Ok(())
 }
 
 /// Writes what has changed about a job.
-pub(super) fn update(conn: &Connection, row: &Row, head: bool) -> Result<()> {
-    let mut statement = conn.prepare_cached(&UPDATE)?;
-    let mut columns = Binder::new(&mut statement);
+pub(super) fn update(statements: &mut Statements<'_>, row: &Row, head: bool) -> Result<()> {
+    let mut columns = Binder::new(statements.get(&UPDATE)?);
     bind_changing(&mut columns, row, head)?;
     columns.put(row.seq())?.execute()?;
     Ok(())
@@ -226,6 +279,7 @@ pub(super) fn decode(row: &rusqlite::Row<'_>, name: impl FnOnce(i64) -> Option<D
         traceparent: columns.text_or_null()?,
         redriven_from: columns.uuid_or_null()?.map(JobId),
         checksum: columns.small()?,
+        callback: columns.text_or_null()?.map(|name| parse_name(&name)).transpose()?,
         state,
         updated_at,
         expires_at,

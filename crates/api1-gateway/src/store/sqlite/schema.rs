@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::open::OpenError;
 
 /// All steps, the first is number 1.
-const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 const STEP_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_step (
     number     INTEGER PRIMARY KEY,

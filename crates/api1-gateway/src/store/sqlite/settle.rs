@@ -18,7 +18,8 @@ use super::row::Row;
 /// What these settlements may write.
 pub(super) fn cost(settlements: &[Settlement]) -> Cost {
     let bytes = settlements.iter().map(|settlement| match &settlement.report {
-        Report::Attempted(outcome) => outcome.response.as_ref().map_or(0, |response| response.body.len()),
+        // A callback may repeat the answer.
+        Report::Attempted(outcome) => outcome.response.as_ref().map_or(0, |response| 2 * response.body.len()),
         Report::Released => 0,
     });
     Cost { jobs: settlements.len(), bytes: bytes.sum() }
@@ -79,11 +80,11 @@ fn settle_attempted(
     if settled.result == SettleResult::Applied {
         row.decide_blocking(&policy);
         if let Some(line) = &settled.attempt {
-            attempt::insert(batch.conn, row, line)?;
+            attempt::insert(&mut batch.statements, row, line)?;
             batch.count(Counter::Attempts, 1);
         }
         if let Some(response) = &outcome.response {
-            attempt::keep_response(batch.conn, row.seq(), outcome.status, response)?;
+            attempt::keep_response(&mut batch.statements, row.seq(), outcome.status, response)?;
         }
     }
     Ok(settled)

@@ -55,7 +55,7 @@ fn lapse(batch: &mut Batch<'_>, key: LeaseKey, judge: &dyn Judge, now: Timestamp
     let Some(lapsed) = lifecycle::lapse(&mut row.job, key.epoch, &policy, now) else { return Ok(()) };
     row.decide_blocking(&policy);
     batch.save(&row, was)?;
-    attempt::insert(batch.conn, &row, &lapsed.attempt)?;
+    attempt::insert(&mut batch.statements, &row, &lapsed.attempt)?;
     if lapsed.attempt.next_run_at.is_some() {
         batch.count(Counter::Duplicates(DuplicateCause::LeaseLapsed), 1);
     }

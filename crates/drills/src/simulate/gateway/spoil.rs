@@ -28,6 +28,7 @@ impl Gateway {
                     destination_epoch: view.epoch,
                     released_below: 0,
                     fresh: 0,
+                    fresh_after: jobs_core::time::Timestamp::default(),
                     kind: Kind::Regular,
                     begun: Tick(1),
                     ok_begun: Tick::NEVER,

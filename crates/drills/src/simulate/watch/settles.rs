@@ -274,10 +274,7 @@ impl Watch {
         let before = watched.state;
         match (answer, before) {
             (Cancel::Cancelled, StateName::Pending) => self.move_to(after.id, StateName::Cancelled, "cancel: pending"),
-            // One that was found corrupt blocks nobody, but the rules of a cancel do not look at why it is dead.
-            (Cancel::Cancelled, StateName::Dead)
-                if watched.ordering.is_some() && self.sites[watched.site].blocks_on_dead =>
-            {
+            (Cancel::Cancelled, StateName::Dead) if watched.blocks => {
                 self.move_to(after.id, StateName::Cancelled, "cancel: blocking head");
             }
             (Cancel::Requested, StateName::Leased) => {

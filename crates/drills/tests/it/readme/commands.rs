@@ -11,7 +11,7 @@ use super::{flags_in_help, readme, repository, shell};
 use crate::support::start;
 
 /// Cargo's own subcommands that the README uses.
-const CARGO: [&str; 5] = ["build", "run", "test", "fmt", "clippy"];
+const CARGO: [&str; 6] = ["bench", "build", "run", "test", "fmt", "clippy"];
 
 /// What may stand for a job's id in a URL.
 const PLACEHOLDERS: [&str; 4] = ["{id}", "<id>", "$ID", "$id"];

@@ -8,7 +8,7 @@ use crate::destination::HealthCheck;
 use crate::lifecycle::SettleResult;
 use crate::memory::State as Store;
 use crate::outcome::Class;
-use crate::store::{FRESH, Filter, Lease, Report, Settlement};
+use crate::store::{Filter, Lease, Report, Settlement};
 
 const EVENT: Duration = Duration::from_millis(1);
 

@@ -125,6 +125,7 @@ fn a_lone_job_opens_it_at_its_second_failure_to_reach_it() {
     for class in [Class::Down, Class::Overload] {
         let mut bench = Bench::new();
         assert_eq!(bench.call(1, class), None);
+        bench.wait(2_000);
         assert_eq!(bench.call(1, class), Some(Transition::Opened), "{class:?}");
     }
 }
@@ -139,6 +140,67 @@ fn the_refused_tail_of_a_burst_does_not_open_it() {
     for (job, sent) in &burst[4..] {
         assert_eq!(bench.answer(*job, *sent, Class::Overload), None);
     }
+}
+
+#[test]
+fn a_burst_that_is_refused_before_its_oks_are_known_does_not_open_it_and_refusals_that_go_on_do() {
+    let mut bench = Bench::new();
+    let burst: Vec<_> = (1..=16).map(|job| (job, bench.send(job).unwrap())).collect();
+    for (job, sent) in &burst[10..] {
+        assert_eq!(bench.answer(*job, *sent, Class::Overload), None);
+    }
+    bench.wait(50);
+    for (job, sent) in &burst[..10] {
+        bench.answer(*job, *sent, Class::Ok);
+    }
+    let mut opened = None;
+    for job in 100..200 {
+        bench.wait(20);
+        let Some(sent) = bench.send(job) else { continue };
+        opened = bench.answer(job, sent, Class::Overload).map(|_| 20 * (job - 100)).or(opened);
+        if opened.is_some() {
+            break;
+        }
+    }
+    assert!(opened.is_some_and(|ms| (300..1_000).contains(&ms)), "{opened:?}");
+}
+
+#[test]
+fn where_every_second_call_fails_by_chance_a_row_of_failures_opens_nothing_and_an_outage_does() {
+    let mut bench = Bench::new();
+    let mut random = super::capacity::Random(3);
+    for job in 0..2_000 {
+        let class = if random.unit() < 0.5 { Class::Error } else { Class::Ok };
+        assert_eq!(bench.call(job, class), None, "job {job}");
+        bench.wait(10);
+    }
+    let opened = (2_000..2_100).find(|job| bench.call(*job, Class::Error).is_some());
+    assert!(opened.is_some_and(|job| job < 2_030), "{opened:?}");
+}
+
+#[test]
+fn a_worker_that_others_outdo_is_shown_as_cut_off_until_it_gets_through() {
+    let mut bench = Bench::new();
+    let (ok, down) = (Outcome::of(Class::Ok), Outcome::of(Class::Down));
+    let cut_off = |bench: &Bench| bench.gate.cut_off();
+    for (worker, job, outcome) in [(2, 1, &ok), (1, 2, &down)] {
+        let sent = bench.send(job).unwrap();
+        bench.answer_by(worker, job, sent, outcome, false);
+    }
+    assert_eq!(cut_off(&bench), [WorkerId(Uuid::from_u128(1))]);
+    let sent = bench.send(3).unwrap();
+    bench.answer_by(1, 3, sent, &ok, false);
+    assert_eq!(cut_off(&bench), []);
+}
+
+#[test]
+fn a_ramp_ends_when_nothing_more_is_due() {
+    let mut bench = Bench::opened();
+    bench.wait(400);
+    bench.call(50, Class::Ok);
+    assert_eq!(bench.gate.state(), GateStateName::Ramp);
+    bench.gate.nothing_is_due();
+    assert_eq!((bench.gate.state(), bench.gate.limit()), (GateStateName::Closed, GateSettings::default().start_limit));
 }
 
 #[test]
@@ -334,6 +396,7 @@ fn retry_after_holds_the_probes_and_a_health_check_overrides_it() {
     for job in 1..=5 {
         let sent = bench.send(job).unwrap();
         bench.answer_by(1, job, sent, &asks, false);
+        bench.wait(100);
     }
     assert!(bench.gate.is_open());
     assert_eq!(bench.probes_in(29_000), 0);

@@ -41,17 +41,21 @@ pub(super) fn under() -> impl Strategy<Value = Under> {
 
 pub(super) fn evidence() -> impl Strategy<Value = Evidence> {
     let ticks = (1u64..1000, 0u64..1000, 0u64..1000);
-    let rest = (0u64..4, any::<bool>(), prop::bool::weighted(0.1), any::<bool>(), prop::bool::weighted(0.2));
-    (ticks, rest).prop_map(|((now, other, same), (destination_epoch, others_fail, misconfigured, none, is_probe))| {
+    let rest =
+        (0u64..4, any::<bool>(), prop::bool::weighted(0.1), any::<bool>(), prop::bool::weighted(0.2), any::<bool>());
+    (ticks, rest).prop_map(|((now, other, same), rest)| {
+        let (destination_epoch, others_fail, misconfigured, none, is_probe, is_paced) = rest;
         Evidence {
             now: Tick(now),
             destination_epoch,
             // The latest ok of all is no earlier than the latest through one worker.
             other_ok: if none { Tick::NEVER } else { Tick(other.max(same)) },
-            other_ok_same_worker: if none { Tick::NEVER } else { Tick(same) },
+            ok_begun: if none { Tick::NEVER } else { Tick(same) },
+            worker_ok: if none { Tick::NEVER } else { Tick(same) },
             others_fail,
             misconfigured,
             is_probe,
+            is_paced,
         }
     })
 }

@@ -31,14 +31,14 @@ fn what_is_out_since_before_the_outage_takes_no_place_after_it() {
 fn a_fifth_of_what_a_drain_is_granted_is_for_the_fresh_in_small_grants_and_large_ones() {
     let mut gateway = Gateway::opened(|_| {});
     gateway.enqueue(60);
-    gateway.pass(FRESH.as_millis() as u64);
+    gateway.pass(desk::FRESH.as_millis() as u64);
     let probe = gateway.claim(9).remove(0);
     gateway.settle(&probe, Class::Ok);
     let mut fresh = 0;
     for _ in 0..50 {
         gateway.enqueue(1);
         let lease = gateway.claim_in(1_000).expect("there is a backlog");
-        fresh += u32::from(lease.job.accepted_at.plus(FRESH) > gateway.now.wall);
+        fresh += u32::from(lease.job.accepted_at.plus(desk::FRESH) > gateway.now.wall);
         gateway.settle(&lease, Class::Ok);
     }
     assert_eq!(fresh, 10);
