@@ -20,7 +20,7 @@ enum Act {
     Say(&'static [u8]),
     /// Answers with this, and closes it.
     SayAndClose(&'static [u8]),
-    /// Answers with the first, then the second again and again, as fast as it is taken.
+    /// Answers with the first, then the second again and again, thousands of times a second.
     Flood(&'static [u8], &'static [u8]),
     /// The same, every 100 ms.
     Drip(&'static [u8], &'static [u8]),
@@ -43,6 +43,9 @@ pub(super) struct Hostile {
 }
 
 const DRIP: Duration = Duration::from_millis(100);
+
+/// Between two writes of a flood.
+const FLOOD: Duration = Duration::from_millis(5);
 
 /// The unread answer is there long before this.
 const UNASKED: Duration = Duration::from_millis(500);
@@ -205,6 +208,8 @@ async fn misbehave(mut stream: TcpStream, address: SocketAddr, act: Act, read: &
                 let again = again.repeat(64);
                 loop {
                     stream.write_all(&again).await?;
+                    // Endless, and yet not all that a small machine can do: the worker is to be judged, not the machine.
+                    tokio::time::sleep(FLOOD).await;
                 }
             }
             Act::Drip(first, again) => {

@@ -131,7 +131,7 @@ async fn attack(
     progress.say("waiting until the slow ones are hung up on");
     while let Some(played) = slow.join_next().await {
         let (way, ended) = played.expect("being slow does not panic");
-        judge_slow(way, ended.map_err(DrillError::io("connect to the gateway"))?, found);
+        judge_slow(way, ended.map_err(DrillError::io("connect to the gateway"))?, size, found);
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn play_form(address: SocketAddr, form: &Form, found: &mut Found) -> Resul
     Ok(())
 }
 
-fn judge_slow(way: Way, mut ended: slow::Ended, found: &mut Found) {
+fn judge_slow(way: Way, mut ended: slow::Ended, size: Size, found: &mut Found) {
     found.requests += ended.after.len() as u64;
     for answer in &ended.answers {
         found.judge(way.as_str(), answer);
@@ -167,7 +167,7 @@ fn judge_slow(way: Way, mut ended: slow::Ended, found: &mut Found) {
     let never = ended.after.iter().filter(|after| after.is_nan()).count();
     let worst = if never > 0 { f64::NAN } else { percentile(&mut ended.after, 1.0) };
     let name = format!("{} hung up on, the last", way.as_str());
-    let figure = Figure::new(&name, worst, "s", Goal::AtMost(way.bound().as_secs_f64()));
+    let figure = Figure::new(&name, worst, "s", Goal::AtMost(way.bound(size.timed).as_secs_f64()));
     found.figures.push(figure.beside("of them", ended.after.len() as f64).beside("never", never as f64));
 }
 
