@@ -43,6 +43,10 @@ pub(super) struct Facts<'a> {
     pub(super) waiting: u64,
     /// How long the oldest waiting job has been due, if one is.
     pub(super) oldest_due: Option<Duration>,
+    /// For how long the watchdog has seen due work and nobody who gets it, if it has.
+    pub(super) stalled: Option<Duration>,
+    /// Workers that were heard from.
+    pub(super) workers: usize,
     /// Until it is drained at the present rate; `None` while nothing ends.
     pub(super) drain: Option<Duration>,
     /// The last ten seconds.
@@ -63,6 +67,10 @@ pub(super) struct GateWords {
 pub(super) fn say(facts: &Facts<'_>) -> GateWords {
     let view = facts.view;
     let (title, held) = (&view.title, jobs(facts.waiting));
+    let passes = !view.removed && matches!(view.state, GateStateName::Ramp | GateStateName::Closed);
+    if let Some(unserved) = unserved(facts).filter(|_| passes) {
+        return unserved;
+    }
     match view.state {
         _ if view.removed => words(
             Tone::Warn,
@@ -77,6 +85,9 @@ pub(super) fn say(facts: &Facts<'_>) -> GateWords {
             None,
         ),
         GateStateName::Open => open(facts),
+        GateStateName::Ramp if facts.waiting == 0 => {
+            words(Tone::Good, "Up", format!("{title} is up; nothing waits. It opens further as jobs come."), None)
+        }
         GateStateName::Ramp => words(
             Tone::Busy,
             "Recovering",
@@ -116,19 +127,24 @@ fn open(facts: &Facts<'_>) -> GateWords {
     words(Tone::Bad, "Down", sentence, Some(&hint))
 }
 
+/// Work is due, nothing holds it, and nobody takes it.
+fn unserved(facts: &Facts<'_>) -> Option<GateWords> {
+    let Facts { view, waiting, recent, .. } = *facts;
+    let idle = recent.is_none_or(|recent| recent.calls == 0) && view.in_flight == 0;
+    let due = facts.stalled.or(facts.oldest_due.filter(|due| idle && *due > UNSERVED))?;
+    let sentence =
+        format!("{} wait for {}, due for up to {}, and no worker takes them.", jobs(waiting), view.title, span(due));
+    let hint = match facts.workers {
+        0 => "No worker has been heard from: is a retry-worker running, and does it reach this gateway?",
+        _ => "There are workers, and they get none: the gateway's log may say why.",
+    };
+    Some(words(Tone::Bad, "Not served", sentence, Some(hint)))
+}
+
 fn closed(facts: &Facts<'_>) -> GateWords {
     let Facts { view, waiting, recent, .. } = *facts;
     let title = &view.title;
     let (made, oks) = recent.map_or((0, 0), |recent| (recent.calls, recent.oks));
-    match facts.oldest_due.filter(|due| *due > UNSERVED) {
-        Some(due) if made == 0 && view.in_flight == 0 => {
-            let sentence =
-                format!("{} wait for {title}, due for up to {}, and no worker takes them.", jobs(waiting), span(due));
-            let hint = "Is a retry-worker running, and does it reach this gateway?";
-            return words(Tone::Bad, "Not served", sentence, Some(hint));
-        }
-        Some(_) | None => {}
-    }
     if made >= ENOUGH_CALLS && oks * 2 < made {
         let failed = made - oks;
         let sentence = format!(
@@ -186,7 +202,7 @@ mod tests {
 
     fn facts(view: &DestinationView) -> Facts<'_> {
         let now = at("2026-11-26T12:40:00Z");
-        Facts { view, waiting: 1_204, oldest_due: None, drain: None, recent: None, now }
+        Facts { view, waiting: 1_204, oldest_due: None, stalled: None, workers: 0, drain: None, recent: None, now }
     }
 
     #[test]
@@ -219,6 +235,9 @@ mod tests {
         let said = say(&unserved);
         assert_eq!((said.tone, said.state), (Tone::Bad, "Not served"));
         assert_eq!(said.sentence, "1,204 jobs wait for API 2, due for up to 1 min 35 s, and no worker takes them.");
+        assert!(said.hint.unwrap().contains("No worker has been heard from"));
+        let stalled = Facts { stalled: Some(Duration::from_secs(60)), workers: 2, ..facts(&view) };
+        assert!(say(&stalled).hint.unwrap().contains("There are workers"));
         assert_eq!(say(&Facts { recent: Some(sample(1)), ..unserved }).tone, Tone::Good, "some are taken");
         assert_eq!(say(&facts(&view)).sentence, "1,204 jobs for API 2 wait for their time.");
     }
@@ -235,6 +254,7 @@ mod tests {
             said.sentence,
             "API 2 is opening up, 16 calls at a time so far; 1,204 jobs left, drained in about 3 s."
         );
+        assert_eq!(say(&Facts { waiting: 0, ..facts(&ramp) }).tone, Tone::Good, "nobody need watch it");
         assert_eq!(say(&facts(&view(GateStateName::Paused, Some("paused by hand")))).state, "Paused");
         let removed = DestinationView { removed: true, ..view(GateStateName::Paused, None) };
         assert_eq!(say(&facts(&removed)).state, "Removed");

@@ -109,6 +109,8 @@ pub(super) fn facts<'a>(
         view,
         waiting,
         oldest_due,
+        stalled: app.watchdog.stalled(&view.name),
+        workers: app.dispatcher().workers(app.clock.now()),
         drain: app.drain_rates.estimate_ms(&view.name, waiting).map(Duration::from_millis),
         recent: app.history.of(&view.name, |track| track.ring.recent(now, RECENT_MS)).flatten(),
         now,

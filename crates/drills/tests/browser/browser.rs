@@ -70,9 +70,10 @@ impl Browser {
         url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
     }
 
-    /// The text of what is in view.
+    /// The text of the page; none while one page makes way for another.
     pub(crate) async fn text(&self) -> String {
-        self.driver.find(By::Css("body")).await.unwrap().text().await.unwrap()
+        let Ok(body) = self.driver.find(By::Css("body")).await else { return String::new() };
+        body.text().await.unwrap_or_default()
     }
 
     /// Waits until the page shows `text`, without touching it.
@@ -88,8 +89,12 @@ impl Browser {
     /// Presses what has this text: a button, or a link.
     pub(crate) async fn press(&self, text: &str) {
         let path = format!("//main//*[self::button or self::a][normalize-space()='{text}']");
-        let found = self.driver.find(By::XPath(path)).await;
-        found.unwrap_or_else(|_| panic!("nothing to press says {text:?}")).click().await.unwrap();
+        // The page's script may put another in its place in between: then that one is pressed.
+        let pressed = wait::until(PATIENCE, async || {
+            let found = self.driver.find(By::XPath(path.as_str())).await.ok()?;
+            found.click().await.ok()
+        });
+        assert!(pressed.await.is_some(), "nothing to press says {text:?}; the page shows\n{}", self.text().await);
     }
 
     /// Writes into the field of that name.
