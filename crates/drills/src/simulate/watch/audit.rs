@@ -127,6 +127,9 @@ impl Watch {
         for id in self.jobs.iter().filter_map(may_rot).collect::<Vec<_>>() {
             let state = store.job(id).map(|found| found.job.state);
             if matches!(state, Some(State::Dead { reason: DeadReason::Corrupt, .. })) {
+                if let Some(watched) = self.jobs.get_mut(&id) {
+                    watched.blocks = watched.ordering.is_some() && self.sites[watched.site].blocks_on_dead;
+                }
                 self.move_to(id, StateName::Dead, "corrupt: dead");
             }
         }
