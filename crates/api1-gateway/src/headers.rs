@@ -85,6 +85,17 @@ fn check_size(headers: Vec<(String, String)>) -> Result<Vec<(String, String)>, P
     Ok(headers)
 }
 
+/// RFC 9110, 5.6.2.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Whether a content type names a type at all: `type/subtype`, parameters apart (RFC 9110, 8.3.1).
+pub(crate) fn is_media_type(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +199,16 @@ mod tests {
                 prop_assert!(!name.is_empty() && !name.contains(['\r', '\n', ':', ' ', '\0']), "{name:?}");
                 prop_assert!(!value.contains(['\r', '\n', '\0']), "{value:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_media_type_has_a_type_and_a_subtype() {
+        for yes in ["text/plain", "application/json; charset=utf-8", "a/b"] {
+            assert!(is_media_type(yes), "{yes}");
+        }
+        for no in ["", "text", "/plain", "text/", "te xt/plain", "text/pla/in", "; a=b"] {
+            assert!(!is_media_type(no), "{no}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A reader answers the value, or what is wrong with it in words that say what to write. The text itself is repeated only where
 //! it can hold no secret.
 
+use crate::headers::is_token;
 use std::time::Duration;
 
 use jobs_core::process::duration;
@@ -159,9 +160,4 @@ pub(super) fn shown(text: &str) -> String {
 fn integer(value: &DeValue<'_>) -> Read<i64> {
     let digits = value.as_integer().ok_or_else(|| unlike("a whole number", value))?;
     Ok(i64::from_str_radix(digits.as_str(), digits.radix()).unwrap_or(i64::MAX))
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

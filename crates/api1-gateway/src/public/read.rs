@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use jobs_core::job::JobId;
 use jobs_core::process::duration;
@@ -12,6 +12,7 @@ use super::wait::until_ended;
 use super::{job_id, unknown_job};
 use crate::app::App;
 use crate::auth::bearer;
+use crate::headers::is_media_type;
 use crate::options::MAX_WAIT;
 use crate::problem::{Code, Problem};
 use crate::query;
@@ -83,7 +84,7 @@ pub(crate) async fn response_of(app: &App, id: JobId) -> Result<HttpResponse, Pr
 /// Bytes that are not ours, under the type they came with: a browser must neither run nor reinterpret them.
 fn foreign(mut answer: HttpResponseBuilder, content_type: Option<&str>) -> HttpResponseBuilder {
     let content_type: Cow<'_, str> = match content_type {
-        Some(given) if actix_web::http::header::HeaderValue::from_str(given).is_ok() => given.into(),
+        Some(given) if is_media_type(given) && HeaderValue::from_str(given).is_ok() => given.into(),
         Some(_) | None => "application/octet-stream".into(),
     };
     answer.insert_header((CONTENT_TYPE, content_type.as_ref()));
