@@ -24,9 +24,12 @@ async fn everything_works_without_javascript() {
     browser.press("Show").await;
     browser.press("Cancel all of these…").await;
     browser.press("Cancel them all").await;
+    // Without scripts a click is over before its answer is there: what is opened next might lose to it.
+    browser.shows("Run 1").await;
     becomes(trio.gateway(), held, "cancelled").await;
     browser.go("/destinations/api2").await;
     browser.press("Resume").await;
+    browser.shows("Resumed. It opens up carefully").await;
     browser.go(&format!("/jobs/{dead}")).await;
     browser.press("Redrive").await;
     becomes(trio.gateway(), dead, "succeeded").await;
