@@ -18,7 +18,8 @@ pub struct Evidence {
     pub other_ok: Tick,
     /// The latest beginning among the oks that have arrived.
     pub ok_begun: Tick,
-    /// When, of all before the attempt was granted, the latest ok through its worker arrived.
+    /// The latest beginning among the oks through the attempt's worker that had arrived when the attempt was granted: with one
+    /// that began after the job's previous failure, the worker was not cut off in between.
     pub worker_ok: Tick,
     /// Another job has failed since the last ok.
     pub others_fail: bool,
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_down_is_charged_only_by_an_ok_through_the_same_worker_since_the_previous_one() {
+    fn a_down_is_charged_only_by_an_ok_through_the_same_worker_that_began_after_the_previous_one() {
         let progress = Progress { last_down: Tick(60), ..Progress::default() };
         let elsewhere = Evidence { other_ok: Tick(150), ..evidence() };
         assert!(!is_charged(Class::Down, BEGUN, &progress, &elsewhere));

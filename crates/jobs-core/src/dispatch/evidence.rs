@@ -6,7 +6,7 @@ use crate::charging::Evidence;
 use crate::job::{JobId, Tick, WorkerId};
 use crate::outcome::Class;
 
-/// Workers remembered per destination; with more, the one whose latest ok is oldest is forgotten, which can only spare
+/// Workers remembered per destination; with more, the one whose latest ok began first is forgotten, which can only spare
 /// a job a charge.
 const MAX_WORKERS: usize = 256;
 
@@ -68,7 +68,7 @@ impl Answers {
                 self.oks.note(job, now);
                 self.ok_begun = self.ok_begun.max(begun);
                 self.failing = [None, None];
-                self.note_worker(worker, now);
+                self.note_worker(worker, begun);
             }
             Class::Overload | Class::Down | Class::Error => {
                 if !self.failing.contains(&Some(job)) {
@@ -80,7 +80,7 @@ impl Answers {
         }
     }
 
-    /// When the latest ok through a worker arrived.
+    /// The latest beginning among the oks through a worker that have arrived.
     pub(super) fn ok_through(&self, worker: WorkerId) -> Tick {
         self.by_worker.get(&worker).copied().unwrap_or(Tick::NEVER)
     }
@@ -90,14 +90,15 @@ impl Answers {
         self.ok_begun
     }
 
-    fn note_worker(&mut self, worker: WorkerId, now: Tick) {
+    fn note_worker(&mut self, worker: WorkerId, begun: Tick) {
         if self.by_worker.len() >= MAX_WORKERS && !self.by_worker.contains_key(&worker) {
-            let oldest = self.by_worker.iter().min_by_key(|(_, at)| **at).map(|(worker, _)| *worker);
+            let oldest = self.by_worker.iter().min_by_key(|(_, begun)| **begun).map(|(worker, _)| *worker);
             if let Some(oldest) = oldest {
                 self.by_worker.remove(&oldest);
             }
         }
-        self.by_worker.insert(worker, now);
+        let latest = self.by_worker.entry(worker).or_default();
+        *latest = begun.max(*latest);
     }
 }
 
@@ -124,7 +125,10 @@ mod tests {
         answers.note(job(2), worker(2), Class::Ok, Tick(3), Tick(7));
         assert_eq!(answers.evidence_about(job(2), worker(1), Tick(9), 0).other_ok, Tick(5));
         let third = answers.evidence_about(job(3), worker(1), Tick(9), 0);
-        assert_eq!((third.other_ok, third.worker_ok), (Tick(7), Tick(5)));
+        assert_eq!((third.other_ok, third.worker_ok), (Tick(7), Tick(1)));
+        // One that was on its way for longer, and is reported late, says nothing of what came since.
+        answers.note(job(4), worker(2), Class::Ok, Tick(2), Tick(8));
+        assert_eq!(answers.ok_through(worker(2)), Tick(3));
         assert_eq!(answers.ok_begun(), Tick(3));
     }
 
@@ -146,7 +150,7 @@ mod tests {
     fn the_memory_of_workers_is_bounded() {
         let mut answers = Answers::default();
         for n in 0..2 * MAX_WORKERS as u128 {
-            answers.note(job(n), worker(n), Class::Ok, Tick(1), Tick(n as u64 + 2));
+            answers.note(job(n), worker(n), Class::Ok, Tick(n as u64 + 1), Tick(n as u64 + 2));
         }
         assert_eq!(answers.by_worker.len(), MAX_WORKERS);
         assert!(!answers.by_worker.contains_key(&worker(0)));
