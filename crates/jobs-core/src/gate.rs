@@ -324,7 +324,7 @@ impl Gate {
         };
         let fault = self.breaker.note(seen, self.dials.at_floors(), now.mono);
         if class != Class::Ok {
-            self.failure = in_words(answer.outcome);
+            self.failure = answer.outcome.in_words().unwrap_or_else(|| class.as_str().to_owned());
         }
         self.open(fault?, now);
         Some(Transition::Opened)
@@ -404,12 +404,6 @@ impl Gate {
             self.hold_until = Some(self.hold_until.map_or(until, |held| held.max(until)));
         }
     }
-}
-
-/// What was answered, or why nothing was.
-fn in_words(outcome: &Outcome) -> String {
-    let what = outcome.error.clone().or_else(|| outcome.status.map(|status| format!("answered {status}")));
-    what.unwrap_or_else(|| outcome.class.as_str().to_owned())
 }
 
 #[cfg(test)]

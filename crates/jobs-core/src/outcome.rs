@@ -103,6 +103,11 @@ impl Outcome {
             response: None,
         }
     }
+
+    /// What went wrong or was answered; `None` where neither is known.
+    pub fn in_words(&self) -> Option<String> {
+        self.error.clone().or_else(|| self.status.map(|status| format!("answered {status}")))
+    }
 }
 
 /// What the destination answered, as far as it is kept.

@@ -292,8 +292,7 @@ impl Desk {
         let charged = class.is_retryable() && is_charged(class, lease.begun, &job.progress, &evidence);
         self.answers.note(job.id, worker, class, lease.begun, tick);
         if class != Class::Ok {
-            self.last_error =
-                outcome.error.clone().or_else(|| outcome.status.map(|status| format!("answered {status}")));
+            self.last_error = outcome.in_words();
         }
         let answer = Answer { job: job.id, worker, outcome, sent, at: tick, charged };
         if let Some(transition) = self.gate.answered(&answer, now) {

@@ -130,28 +130,8 @@ const FIXED: [&str; 12] = [
     "callback",
 ];
 
-/// What of a new job is not the same for all of them.
-const NEW: [&str; 19] = [
-    "seq",
-    "id",
-    "destination",
-    "priority",
-    "accepted_at",
-    "ordering_key",
-    "max_attempts",
-    "expires_after",
-    "traceparent",
-    "redriven_from",
-    "checksum",
-    "callback",
-    "generation_floor",
-    "head",
-    "place",
-    "run_at",
-    "deadline",
-    "updated_at",
-    "expires_at",
-];
+/// What beside [`FIXED`] is not the same for all new jobs.
+const NEW: [&str; 7] = ["generation_floor", "head", "place", "run_at", "deadline", "updated_at", "expires_at"];
 
 /// What is: it waits because it is new, and has made no progress. Written into the statement, it is bound for no job.
 const NEW_ZEROS: [&str; 16] = [
@@ -174,8 +154,8 @@ const NEW_ZEROS: [&str; 16] = [
 ];
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
-    let columns = [NEW.as_slice(), NEW_ZEROS.as_slice()].concat();
-    let values = [vec!["?"; NEW.len()], vec!["0"; NEW_ZEROS.len()]].concat();
+    let columns = [FIXED.as_slice(), NEW.as_slice(), NEW_ZEROS.as_slice()].concat();
+    let values = [vec!["?"; FIXED.len() + NEW.len()], vec!["0"; NEW_ZEROS.len()]].concat();
     format!("INSERT INTO job ({}) VALUES ({})", columns.join(", "), values.join(", "))
 });
 
