@@ -74,8 +74,8 @@ pub struct Limits {
     pub payload: Bounds,
     /// Of a client's connection.
     pub connection: Deadlines,
-    /// Bytes free on the store's disk below which nothing more is accepted; `None`: a bound of the gateway's own.
-    pub min_free: Option<u64>,
+    /// Bytes free on the store's disk below which nothing more is accepted.
+    pub min_free: u64,
     /// How long requests in progress may take to end once the process was told to.
     pub grace: Duration,
     pub retention: Retention,
@@ -103,7 +103,8 @@ impl Default for Limits {
                 idle: Duration::from_secs(90),
                 unread: Duration::from_secs(30),
             },
-            min_free: None,
+            // Four times the largest write-ahead log, so that whatever is stored can still be settled.
+            min_free: 256 * 1024 * 1024,
             grace: Duration::from_secs(25),
             retention: Retention::default(),
             max_accept_rate: None,

@@ -21,11 +21,9 @@ const SWEEPS_IN_A_ROW: usize = 20;
 const PURGE_STEP: Duration = Duration::from_millis(50);
 /// Between two looks for something to purge. Retention is in hours.
 const PURGE_PAUSE: Duration = Duration::from_secs(5);
-/// How often the disk is looked at. In this time even 10,000 jobs of 1 KiB a second take 3 MiB.
+/// How often the disk is looked at, to refuse before anything is read and to tell of it. The store looks before each commit as
+/// well: on a small disk all there is may be gone in this time.
 const SPACE_INTERVAL: Duration = Duration::from_millis(250);
-/// Free bytes below which nothing is accepted where the operator sets no bound: four times the largest write-ahead log, so
-/// that whatever is stored can still be settled.
-const DEFAULT_MIN_FREE: u64 = 256 * 1024 * 1024;
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts all of them.
@@ -83,7 +81,7 @@ async fn purge(app: Arc<App>) {
 }
 
 async fn guard_space(app: Arc<App>) {
-    let min_free = app.limits.min_free.unwrap_or(DEFAULT_MIN_FREE);
+    let min_free = app.limits.min_free;
     loop {
         match app.store.free_bytes().await {
             Ok(free) => {

@@ -66,8 +66,8 @@ pub struct Config {
     pub operator_keys: Vec<Secret>,
     /// Commits are not synced, and what is acknowledged is lost with the power: only for a drill that is to see that.
     pub unsynced: bool,
-    /// Free bytes of disk below which new jobs are refused; `None`: a bound of the gateway's own.
-    pub min_free: Option<u64>,
+    /// Free bytes of disk below which new jobs are refused.
+    pub min_free: u64,
     /// Largest payload, in bytes.
     pub max_body: usize,
     /// Jobs a second accepted from each client; `None`: as many as the store takes.
@@ -107,7 +107,8 @@ impl Config {
         let client_keys = keys(s, "API1_CLIENT_KEYS");
         let worker_tokens = keys(s, "API1_WORKER_TOKENS");
         let operator_keys = keys(s, "API1_OPERATOR_KEYS");
-        let min_free = s.optional::<ByteSize>("--min-free", "API1_MIN_FREE", flags.min_free);
+        let usual = ByteSize(Limits::default().min_free);
+        let ByteSize(min_free) = s.parsed("--min-free", "API1_MIN_FREE", flags.min_free, usual);
         let max_body = max_body(s, flags.max_body);
         let max_accept_rate = s.optional("--max-accept-rate", "API1_MAX_ACCEPT_RATE", flags.max_accept_rate);
         let backup_dir = backup_dir(s, flags.backup_dir);
@@ -139,7 +140,7 @@ impl Config {
             worker_tokens,
             operator_keys,
             unsynced: flags.unsynced,
-            min_free: min_free.map(|size| size.0),
+            min_free,
             max_body,
             max_accept_rate,
             backup_dir,

@@ -10,6 +10,7 @@ use api1_gateway::config::flags::Flags;
 use api1_gateway::config::store_url::StoreUrl;
 use api1_gateway::config::{self, Config};
 use api1_gateway::reload::Reload;
+use api1_gateway::store::Terms;
 use api1_gateway::{server, store};
 use clap::{Parser, Subcommand};
 use jobs_core::process::clock::Clock;
@@ -90,8 +91,9 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if config.unsynced {
         log::warn!("commits are not synced: what is acknowledged is lost when the power fails");
     }
-    let open = if config.unsynced { store::open_unsynced } else { store::open };
-    let store = open(&config.store, clock.now()).with_context(|| format!("cannot open the store {}", config.store))?;
+    let terms = Terms { synced: !config.unsynced, min_free: config.min_free };
+    let store = store::open(&config.store, terms, clock.now())
+        .with_context(|| format!("cannot open the store {}", config.store))?;
     let setup = Setup::from(&config);
     for role in setup.keys.left_open() {
         log::warn!(role; "other roles have keys and this one has none: it is open to everybody");

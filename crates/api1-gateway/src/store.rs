@@ -10,24 +10,17 @@ use jobs_core::time::Now;
 
 use crate::config::store_url::StoreUrl;
 
+pub use sqlite::Terms;
 pub use sqlite::audit::Audit;
 
 /// Opens a store. Leases found in it get a full term from `now`. Blocks, for as long as recovery from a crash takes.
 ///
 /// Errors are [`StoreError::Unusable`], with a text for the operator that names the file and what to do.
-pub fn open(url: &StoreUrl, now: Now) -> Result<Arc<dyn JobStore>, StoreError> {
+pub fn open(url: &StoreUrl, terms: Terms, now: Now) -> Result<Arc<dyn JobStore>, StoreError> {
     Ok(match url {
         StoreUrl::Memory => Arc::new(MemoryStore::new()),
-        StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path, now)?),
+        StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open_on(path, terms, now)?),
     })
-}
-
-/// As [`open`], with commits that are not synced: see [`sqlite::SqliteStore::open_unsynced`].
-pub fn open_unsynced(url: &StoreUrl, now: Now) -> Result<Arc<dyn JobStore>, StoreError> {
-    match url {
-        StoreUrl::Memory => open(url, now),
-        StoreUrl::Sqlite(path) => Ok(Arc::new(sqlite::SqliteStore::open_unsynced(path, now)?)),
-    }
 }
 
 /// Checks what is kept in a store that nobody has open.

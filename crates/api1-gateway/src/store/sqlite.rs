@@ -68,6 +68,21 @@ use self::writer::Writer;
 /// What a verb that touches one row costs.
 const ONE: Cost = Cost { jobs: 1, bytes: 0 };
 
+/// How a store treats its disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Whether commits are synced. If not, what is acknowledged is gone when the power fails: for a drill that must see that.
+    pub synced: bool,
+    /// New jobs are refused while the disk has fewer bytes free than this, so that what is stored can still be settled.
+    pub min_free: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms { synced: true, min_free: 0 }
+    }
+}
+
 /// A [`JobStore`] in a SQLite file. Dropping it without closing it ends its writer all the same, a little later.
 pub struct SqliteStore {
     queue: Arc<Queue>,
@@ -81,16 +96,15 @@ impl SqliteStore {
     /// Opens the file at `path`, or makes it. Leases found in it get a full term from `now`. Blocks: it may have to recover
     /// from a crash, or to bring an older schema up.
     pub fn open(path: &Path, now: Now) -> Result<SqliteStore, StoreError> {
-        Self::try_open(path, true, now).map_err(|error| error.of(path))
+        Self::open_on(path, Terms::default(), now)
     }
 
-    /// As [`SqliteStore::open`], but no commit is synced: what it acknowledges is gone when the power fails. For a drill that
-    /// must see that.
-    pub fn open_unsynced(path: &Path, now: Now) -> Result<SqliteStore, StoreError> {
-        Self::try_open(path, false, now).map_err(|error| error.of(path))
+    /// As [`SqliteStore::open`], on other than the usual terms.
+    pub fn open_on(path: &Path, terms: Terms, now: Now) -> Result<SqliteStore, StoreError> {
+        Self::try_open(path, terms, now).map_err(|error| error.of(path))
     }
 
-    fn try_open(path: &Path, synced: bool, now: Now) -> Result<SqliteStore, OpenError> {
+    fn try_open(path: &Path, terms: Terms, now: Now) -> Result<SqliteStore, OpenError> {
         let path = open::resolve(path)?;
         let lock = open::lock(&path)?;
         let mut conn = open::connect(&path)?;
@@ -103,10 +117,10 @@ impl SqliteStore {
         let known = Known::load(&conn, start, now.mono)?;
         let queue = Arc::new(Queue::new());
         let readers = Arc::new(Readers::open(&path, Arc::clone(&queue))?);
-        let disk = Disk::under(open::parent(&path));
+        let disk = Disk::under(open::parent(&path), terms.min_free);
         let (queue_, readers_, meter_) = (Arc::clone(&queue), Arc::clone(&readers), Arc::clone(&meter));
         let checkpoints = Checkpoints::new(meter_, Arc::clone(&readers), disk.clone());
-        Writer { conn, known, queue: queue_, readers: readers_, checkpoints, synced, lock }.spawn()?;
+        Writer { conn, known, queue: queue_, readers: readers_, checkpoints, synced: terms.synced, lock }.spawn()?;
         Ok(SqliteStore { queue, readers, meter, disk, start })
     }
 

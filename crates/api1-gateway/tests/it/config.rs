@@ -317,7 +317,7 @@ fn a_gateway_that_is_told_nothing_has_the_settings_of_the_handbook() {
     let config = config(Flags::default(), &[]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.store, StoreUrl::Sqlite("data/jobs.db".into()));
-    assert_eq!((config.max_body, config.min_free, config.grace), (1 << 20, None, Duration::from_secs(25)));
+    assert_eq!((config.max_body, config.min_free, config.grace), (1 << 20, 256 << 20, Duration::from_secs(25)));
     assert_eq!(config.retention.succeeded, Duration::from_secs(24 * 3600));
     assert_eq!((config.max_accept_rate, config.backup_dir), (None, None));
     assert_eq!(config.retention.dead, Duration::from_secs(30 * 24 * 3600));
@@ -357,7 +357,7 @@ fn each_setting_can_be_given_by_flag_by_variable_and_by_file() {
     assert_eq!((config.listen.port(), &config.store), (0, &StoreUrl::Memory));
     assert_eq!(config.client_keys, [Secret::new("one".to_owned())]);
     assert_eq!(config.worker_tokens.iter().map(Secret::expose).collect::<Vec<_>>(), ["two", "three"]);
-    assert_eq!((config.min_free, config.max_body, config.grace), (Some(2 << 20), 4096, Duration::from_secs(3)));
+    assert_eq!((config.min_free, config.max_body, config.grace), (2 << 20, 4096, Duration::from_secs(3)));
     assert_eq!(config.max_accept_rate.map(|rate| rate.get()), Some(500));
     assert!(config.backup_dir.is_some_and(|it| it.is_dir()));
     assert_eq!(config.retention.dead, Duration::from_secs(7 * 24 * 3600));

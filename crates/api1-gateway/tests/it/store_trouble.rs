@@ -56,7 +56,7 @@ async fn a_busy_store_is_a_503_for_who_reads_and_nothing_to_who_has_stored_or_st
 async fn with_little_space_left_nothing_is_accepted_and_what_is_stored_is_settled() {
     let store = FakeStore::new();
     let mut setup = setup();
-    setup.limits.min_free = Some(1_000);
+    setup.limits.min_free = 1_000;
     let gateway = Gateway::on(store.clone(), setup).await;
     gateway.accepted("{}").await;
     *store.free.lock().unwrap() = Some(999);

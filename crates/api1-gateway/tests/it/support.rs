@@ -40,7 +40,7 @@ pub(crate) fn setup() -> Setup {
         destinations: BTreeMap::from([destination("api2", "/api2/simulate"), destination("other", "/base")]),
         default_destination: Some("api2".parse().unwrap()),
         keys: Keys::default(),
-        limits: Limits { min_free: Some(0), ..Limits::default() },
+        limits: Limits { min_free: 0, ..Limits::default() },
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Batch<'a> {
     told: BTreeMap<(u32, Verdict), i64>,
     /// Jobs that may be written beyond those that were announced, without filling the log.
     spare: usize,
+    /// The disk has too little left for more jobs; what is stored may still be settled.
+    pub(super) refuses_jobs: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -40,7 +42,7 @@ impl<'a> Batch<'a> {
     pub(super) fn new(conn: &'a Connection, known: &'a mut Known, spare: usize) -> Self {
         let statements = Statements::new(conn);
         let (counts, effects, told) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        Batch { conn, known, statements, counts, effects, told, spare }
+        Batch { conn, known, statements, counts, effects, told, spare, refuses_jobs: false }
     }
 
     /// For an operation that cannot say beforehand how much there is to do: of the `wanted` jobs, how many it may write.

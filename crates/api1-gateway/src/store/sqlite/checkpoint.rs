@@ -156,6 +156,11 @@ impl Checkpoints {
         MAX_LOG.saturating_sub(self.meter.log_bytes())
     }
 
+    /// Whether a batch of `cost` may take more of the disk than new jobs are to.
+    pub(super) fn is_disk_too_full_for(&self, cost: Cost) -> bool {
+        self.disk.is_too_full_for(log_bytes(cost))
+    }
+
     /// To be called after each batch.
     pub(super) fn tend(&mut self, conn: &Connection) -> Result<()> {
         let size = self.meter.log_bytes();

@@ -26,8 +26,12 @@ pub(super) fn cost(jobs: &[NewJob]) -> Cost {
     Cost { jobs: jobs.len(), bytes: jobs.iter().map(|job| job.request.body.len() + headers(job)).sum() }
 }
 
-/// See [`jobs_core::store::JobStore::enqueue`]. A job id that is known already is refused, with all of `jobs`.
+/// See [`jobs_core::store::JobStore::enqueue`]. A job id that is known already is refused, with all of `jobs`, as they are
+/// while the disk is nearly full.
 pub(super) fn enqueue(batch: &mut Batch<'_>, jobs: Vec<NewJob>, now: Timestamp) -> Result<Vec<Enqueued>, Failed> {
+    if batch.refuses_jobs {
+        return Err(Failed::Refused(StoreError::Full("too little disk space is left for more jobs".to_owned())));
+    }
     let mut ids = BTreeSet::new();
     for job in &jobs {
         if !ids.insert(job.id) || batch.seq_of(job.id)?.is_some() {

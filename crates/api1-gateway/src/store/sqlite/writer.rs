@@ -140,6 +140,7 @@ impl Desk<'_> {
     fn transact(&mut self, taken: &mut Taken) -> Result<Vec<Effect>> {
         let spare = checkpoint::spare_jobs(self.checkpoints.room(), taken.cost);
         let mut batch = Batch::new(self.conn, &mut self.known, spare);
+        batch.refuses_jobs = taken.durable && self.checkpoints.is_disk_too_full_for(taken.cost);
         for operation in &mut taken.operations {
             operation.run(&mut batch)?;
         }

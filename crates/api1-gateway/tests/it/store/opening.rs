@@ -1,12 +1,16 @@
 //! Which files are opened, and what is said of those that are not.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use api1_gateway::config::store_url::StoreUrl;
-use api1_gateway::store;
 use api1_gateway::store::sqlite::SqliteStore;
-use jobs_core::conformance::rig::BEGIN;
-use jobs_core::store::{JobStore, StoreError};
+use api1_gateway::store::{self, Terms};
+use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER};
+use jobs_core::job::StateName;
+use jobs_core::lease::LeaseKey;
+use jobs_core::outcome::{Class, Outcome};
+use jobs_core::store::{JobStore, Report, Settlement, StoreError};
 
 use super::{Sqlite, job};
 
@@ -108,10 +112,30 @@ async fn missing_folders_are_made() {
 }
 
 #[tokio::test]
+async fn a_disk_with_too_little_left_takes_no_new_job_and_what_is_stored_is_settled() {
+    let database = Sqlite::new();
+    let store = SqliteStore::open(&database.path(), BEGIN).expect("the store opens");
+    store.enqueue(vec![job(1)], BEGIN).await.expect("the job is accepted");
+    store.close().await.expect("it closes");
+    let terms = Terms { min_free: u64::MAX, ..Terms::default() };
+    let store = SqliteStore::open_on(&database.path(), terms, BEGIN).expect("the store opens");
+    let refused = store.enqueue(vec![job(2)], BEGIN).await;
+    assert!(matches!(&refused, Err(StoreError::Full(reason)) if reason.contains("disk")), "{refused:?}");
+    let claimed = store.claim(WORKER, vec![Rig::grant(9, 0)], BEGIN).await.expect("it is claimed");
+    let [lease] = claimed.leases.as_slice() else { panic!("one job is stored: {claimed:?}") };
+    let key = LeaseKey { job_id: lease.job.id, epoch: lease.epoch };
+    let settlement = Settlement { key, report: Report::Attempted(Outcome::of(Class::Ok)) };
+    let settled = store.settle(WORKER, vec![settlement], Arc::new(TestJudge::default()), BEGIN).await;
+    assert!(settled.is_ok(), "{settled:?}");
+    assert_eq!(store.stats().await.expect("it tells").in_state(StateName::Succeeded), 1);
+}
+
+#[tokio::test]
 async fn a_store_is_opened_by_its_url() {
     let database = Sqlite::new();
-    let memory = store::open(&StoreUrl::Memory, BEGIN).expect("a store in memory opens");
-    let sqlite = store::open(&StoreUrl::Sqlite(database.path()), BEGIN).expect("the file opens");
+    let terms = Terms::default();
+    let memory = store::open(&StoreUrl::Memory, terms, BEGIN).expect("a store in memory opens");
+    let sqlite = store::open(&StoreUrl::Sqlite(database.path()), terms, BEGIN).expect("the file opens");
     for store in [&memory, &sqlite] {
         assert_eq!(store.enqueue(vec![job(1)], BEGIN).await.expect("the job is accepted").len(), 1);
     }
