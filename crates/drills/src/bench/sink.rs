@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer};
@@ -11,6 +11,9 @@ use jobs_core::process::clock;
 use serde::{Deserialize, Serialize};
 
 use crate::trio::ports::ANY_PORT;
+
+/// Who reads the counts keeps one connection, and is silent on it for as long as a part of the bench takes.
+const KEEP_ALIVE: Duration = Duration::from_secs(600);
 
 /// What arrived since the last clearing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +89,7 @@ pub fn serve() -> std::io::Result<ExitCode> {
     };
     let listener = TcpListener::bind(ANY_PORT)?;
     eprintln!("sink listening listen={}", listener.local_addr()?);
-    let server = HttpServer::new(app).tcp_nodelay(true).listen(listener)?;
+    let server = HttpServer::new(app).keep_alive(KEEP_ALIVE).tcp_nodelay(true).listen(listener)?;
     tokio::runtime::Runtime::new()?.block_on(server.run())?;
     Ok(ExitCode::SUCCESS)
 }
