@@ -37,6 +37,13 @@ pub struct Held {
     pub deadline: Mono,
 }
 
+impl Held {
+    /// A full term from `now` on. Never shorter than before: what asks for it may have waited, and its `now` be the older one.
+    fn renew(&mut self, now: Mono) {
+        self.deadline = self.deadline.max(now.plus(LEASE_TERM));
+    }
+}
+
 /// The answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Extended {
@@ -87,7 +94,7 @@ impl LeaseTable {
         for key in holding {
             match self.held.get_mut(&key.job_id) {
                 Some(held) if held.epoch == key.epoch && held.worker == worker => {
-                    held.deadline = now.plus(LEASE_TERM);
+                    held.renew(now);
                     if held.cancel_requested {
                         extended.cancel.push(*key);
                     }
@@ -103,9 +110,7 @@ impl LeaseTable {
         let stalled = self.swept.is_some_and(|swept| now.since(swept) > STALL);
         self.swept = Some(now);
         if stalled {
-            for held in self.held.values_mut() {
-                held.deadline = now.plus(LEASE_TERM);
-            }
+            self.held.values_mut().for_each(|held| held.renew(now));
         }
         let overdue = self.held.iter().filter(|(_, held)| held.deadline <= now);
         overdue.map(|(job_id, held)| LeaseKey { job_id: *job_id, epoch: held.epoch }).collect()
@@ -189,6 +194,22 @@ mod tests {
         let mut table = table(&[key(1, 1)]);
         assert_eq!(sweep(&mut table, 0, 1_000), None);
         assert_eq!(sweep(&mut table, 60_000, 70_000), Some((65_000, vec![key(1, 1)])));
+    }
+
+    #[test]
+    fn what_waited_for_its_turn_shortens_no_lease() {
+        let mut table = table(&[key(1, 1)]);
+        assert_eq!(table.overdue(Mono::from_millis(0)), []);
+        // A stall. The sweep is asked for first, and then waits for the writer; a heartbeat overtakes it.
+        let (asked, heard) = (60_000, 60_003);
+        assert_eq!(table.extend(worker(1), &[key(1, 1)], Mono::from_millis(heard)), Extended::default());
+        assert_eq!(table.overdue(Mono::from_millis(asked)), []);
+        assert_eq!(sweep(&mut table, asked + 250, 64_750), None);
+        assert_eq!(table.overdue(Mono::from_millis(65_002)), []);
+        assert_eq!(table.overdue(Mono::from_millis(65_003)), [key(1, 1)]);
+        assert_eq!(table.extend(worker(1), &[key(1, 1)], Mono::from_millis(66_000)), Extended::default());
+        assert_eq!(table.extend(worker(1), &[key(1, 1)], Mono::from_millis(65_500)), Extended::default());
+        assert_eq!(table.overdue(Mono::from_millis(70_999)), []);
     }
 
     #[test]

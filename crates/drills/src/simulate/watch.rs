@@ -57,8 +57,6 @@ struct Claim {
     released: bool,
     /// A report of it was settled.
     reported: bool,
-    /// A crash made the gateway forget it.
-    forgotten: bool,
     generation: u32,
 }
 

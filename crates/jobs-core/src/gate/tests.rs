@@ -1,2 +1,4 @@
 mod capacity;
-mod rules;
+mod opens;
+mod probes;
+mod rig;

@@ -147,9 +147,6 @@ impl Watch {
         }
         if restart && watched.state == StateName::Leased && job.state.name() == StateName::Pending {
             watched.forgotten += 1;
-            if let Some(claim) = watched.claims.last_mut() {
-                claim.forgotten = true;
-            }
             return self.move_to(job.id, StateName::Pending, "claim: forgotten by a crash");
         }
         let what = format!(

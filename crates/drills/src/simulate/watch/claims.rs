@@ -184,14 +184,7 @@ impl Watch {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.live = Some(live);
-            job.claims.push(Claim {
-                epoch: lease.epoch,
-                arrived: false,
-                released: false,
-                reported: false,
-                forgotten: false,
-                generation,
-            });
+            job.claims.push(Claim { epoch: lease.epoch, arrived: false, released: false, reported: false, generation });
         }
     }
 

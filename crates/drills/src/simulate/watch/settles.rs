@@ -44,7 +44,7 @@ impl Watch {
         let live = watched.live.as_ref().map(|live| live.epoch);
         let held = live == Some(key.epoch);
         let claim = watched.claims.iter_mut().find(|claim| claim.epoch == key.epoch);
-        let of_this_generation = claim.as_ref().is_some_and(|claim| claim.generation == generation || claim.forgotten);
+        let of_this_generation = claim.as_ref().is_some_and(|claim| claim.generation == generation);
         if let Some(claim) = claim {
             claim.reported = true;
         }
