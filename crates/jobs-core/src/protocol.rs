@@ -57,6 +57,9 @@ pub struct WireLease {
     pub payload_base64: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The caller's span, of which the attempt's own, the one in `traceparent`, is a child; none where the trace is the job's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_span: Option<String>,
 }
 
 /// How to call the destination. `headers` are complete but for `Job-Epoch`, `Job-Attempt` and what HTTP itself needs.

@@ -34,6 +34,11 @@ pub fn span_id(job: JobId, epoch: Epoch) -> String {
     format!("{:016x}", (mixed ^ (mixed >> 31)).max(1))
 }
 
+/// The caller's span, of which each attempt is a child: 16 hexadecimal digits. `None` where the trace is the job's own.
+pub fn parent_id(traceparent: Option<&str>) -> Option<&str> {
+    traceparent.filter(|text| is_traceparent(text)).map(|text| &text[36..52])
+}
+
 /// What an attempt sends: its job's trace, with a span of its own.
 pub fn of_attempt(traceparent: Option<&str>, job: JobId, epoch: Epoch) -> String {
     let given = traceparent.filter(|text| is_traceparent(text));
@@ -77,6 +82,7 @@ mod tests {
         assert_ne!(sent[36..52], GIVEN[36..52]);
         assert_eq!(sent[36..52], span_id(JOB, first));
         assert_ne!(span_id(JOB, first), span_id(JOB, second));
+        assert_eq!(parent_id(Some(GIVEN)), Some("b7ad6b7169203331"));
     }
 
     #[test]
@@ -85,6 +91,7 @@ mod tests {
             let sent = of_attempt(none, JOB, Epoch::new(1, 1));
             assert!(is_traceparent(&sent) && sent.ends_with("-00"), "{sent}");
             assert_eq!(sent[3..35], JOB.0.simple().to_string());
+            assert_eq!(parent_id(none), None);
         }
     }
 

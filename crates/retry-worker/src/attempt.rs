@@ -24,6 +24,8 @@ use crate::Worker;
 use crate::answer::{self, Answer, Unread};
 use crate::cause::{self, Fault};
 use crate::held::Lease;
+#[cfg(feature = "otlp")]
+use crate::otlp::Span;
 use crate::report::Report;
 
 /// Headers that frame the request on the wire: the client's own business, since a wrong one would split the request.
@@ -31,10 +33,16 @@ const FRAMING: [HeaderName; 3] = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION]
 
 /// Makes the attempt of one lease, and hands its outcome on to be reported.
 pub(crate) async fn run(worker: Arc<Worker>, lease: Arc<Lease>, granted: WireLease) {
-    let slot = Slot { worker: &worker, lease: &lease, over: false };
-    let begun = worker.clock.now().mono;
+    let begun = worker.clock.now();
+    let slot = Slot {
+        worker: &worker,
+        lease: &lease,
+        over: false,
+        #[cfg(feature = "otlp")]
+        span: worker.spans.is_some().then(|| Span::begin(&granted, begun)).flatten(),
+    };
     let end = call(&worker, &lease, granted).await;
-    let latency = worker.clock.now().mono.since(lease.sent_at().unwrap_or(begun));
+    let latency = worker.clock.now().mono.since(lease.sent_at().unwrap_or(begun.mono));
     let outcome = WireOutcome {
         job_id: lease.key.job_id,
         epoch: lease.key.epoch,
@@ -69,12 +77,19 @@ struct Slot<'a> {
     worker: &'a Worker,
     lease: &'a Arc<Lease>,
     over: bool,
+    /// What a collector is told of the call, if it is told anything.
+    #[cfg(feature = "otlp")]
+    span: Option<Span>,
 }
 
 impl Slot<'_> {
     fn report(mut self, outcome: WireOutcome) {
         self.over = true;
         self.worker.metrics.ended(outcome.class);
+        #[cfg(feature = "otlp")]
+        if let (Some(spans), Some(span)) = (&self.worker.spans, self.span.take()) {
+            spans.ended(span, &outcome, self.worker.clock.now().mono);
+        }
         // No reporter any more means that the grace period is over: the lease will lapse.
         self.worker.reports.send(Report::Ended { lease: self.lease.clone(), outcome }).ok();
     }

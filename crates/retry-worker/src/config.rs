@@ -45,6 +45,10 @@ pub struct Flags {
     /// How long calls in flight may take to end after SIGTERM [WORKER_GRACE; default 25s]
     #[arg(long, global = true, value_name = "DURATION")]
     pub grace: Option<String>,
+    /// A collector that is told of each attempt as a span, by OTLP over HTTP, such as http://127.0.0.1:4318 [WORKER_OTLP_ENDPOINT]
+    #[cfg(feature = "otlp")]
+    #[arg(long, global = true, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// Show the settings as they are and exit
     #[arg(long)]
     pub print_config: bool,
@@ -67,6 +71,9 @@ pub struct Config {
     /// Most calls in flight, 1 to 5,000.
     pub concurrency: u32,
     pub grace: Duration,
+    /// Where spans go; none are made without.
+    #[cfg(feature = "otlp")]
+    pub otlp_endpoint: Option<CollectorUrl>,
 }
 
 impl Config {
@@ -98,7 +105,17 @@ impl Config {
             settings.problem("--concurrency", "WORKER_CONCURRENCY", &detail);
         }
         let grace = settings.duration("--grace", "WORKER_GRACE", flags.grace.clone(), DEFAULT_GRACE);
-        Config { listen, gateways, token, concurrency, grace }
+        #[cfg(feature = "otlp")]
+        let otlp_endpoint = settings.optional("--otlp-endpoint", "WORKER_OTLP_ENDPOINT", flags.otlp_endpoint.clone());
+        Config {
+            listen,
+            gateways,
+            token,
+            concurrency,
+            grace,
+            #[cfg(feature = "otlp")]
+            otlp_endpoint,
+        }
     }
 }
 
@@ -126,14 +143,43 @@ impl fmt::Display for GatewayUrl {
     }
 }
 
-/// Why a text is not the URL of a gateway.
+/// Where a collector of spans is: of the same form as a gateway's.
+#[cfg(feature = "otlp")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectorUrl(GatewayUrl);
+
+#[cfg(feature = "otlp")]
+impl CollectorUrl {
+    /// Where OTLP over HTTP has its traces.
+    pub(crate) fn traces(&self) -> String {
+        format!("{}/v1/traces", self.0)
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl fmt::Display for CollectorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(feature = "otlp")]
+impl FromStr for CollectorUrl {
+    type Err = NotAGatewayUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(CollectorUrl)
+    }
+}
+
+/// Why a text is not the URL of a gateway, or of a collector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAGatewayUrl {
     #[error("not a URL such as http://127.0.0.1:8080 ({0})")]
     NotAUrl(String),
     #[error("must begin with http:// or https://")]
     Scheme,
-    #[error("must not have a user, password, query or fragment; the token comes from WORKER_TOKEN")]
+    #[error("must not have a user, password, query or fragment; secrets have variables of their own")]
     Decorated,
 }
 
@@ -195,5 +241,16 @@ mod tests {
         ] {
             assert!(report.contains(expected), "{expected} in {report}");
         }
+    }
+
+    #[cfg(feature = "otlp")]
+    #[test]
+    fn spans_go_nowhere_without_an_otlp_endpoint() {
+        assert_eq!(read(&[], &[]).0.otlp_endpoint, None);
+        let (config, _) = read(&[], &[("WORKER_OTLP_ENDPOINT", "https://collector/otlp/")]);
+        assert_eq!(config.otlp_endpoint.unwrap().traces(), "https://collector/otlp/v1/traces");
+        let (_, settings) = read(&["--otlp-endpoint", "http://u:p@a"], &[]);
+        let report = settings.finish().unwrap_err().to_string();
+        assert!(report.contains("--otlp-endpoint / WORKER_OTLP_ENDPOINT: \"http://u:p@a\": must not"), "{report}");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A job's trip, in reading order: [`config`] says for whom and how much, [`gateway`] talks to the job store, [`claim`] asks it
 //! for work, [`held`] keeps the leases, [`attempt`] makes one call, [`answer`] reads what came back, [`report`] hands the outcomes
-//! to the gateway. [`heartbeat`] renews the leases meanwhile, [`probe`] calls health checks, [`health`] says whether all is well.
+//! to the gateway. [`heartbeat`] renews the leases meanwhile, [`probe`] calls health checks, [`health`] says whether all is well;
+//! with the feature `otlp`, the module of that name tells a collector of each attempt.
 //!
 //! It decides nothing about jobs: it reports facts, and the gateway applies the rules. It holds no state that matters, and no
 //! database: kill it at any time, and its jobs are granted again within seconds.
@@ -17,6 +18,8 @@ mod health;
 mod heartbeat;
 pub mod held;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod probe;
 pub mod report;
 
@@ -52,6 +55,9 @@ pub enum RunError {
     Client(reqwest::Error),
     #[error("cannot serve health and metrics: {0}")]
     Listen(io::Error),
+    #[cfg(feature = "otlp")]
+    #[error("cannot set up the export of spans: {0}")]
+    Spans(opentelemetry_otlp::ExporterBuildError),
 }
 
 /// What all parts of a worker share.
@@ -66,6 +72,8 @@ struct Worker {
     reports: mpsc::UnboundedSender<Report>,
     health_checks: Arc<Semaphore>,
     metrics: Metrics,
+    #[cfg(feature = "otlp")]
+    spans: Option<otlp::Spans>,
     shutdown: Shutdown,
 }
 
@@ -80,9 +88,15 @@ struct Worker {
 pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), RunError> {
     let client = client(config.concurrency).map_err(RunError::Client)?;
     let clock = Clock::new();
+    let id = WorkerId(clock::new_uuid());
+    #[cfg(feature = "otlp")]
+    let spans = match &config.otlp_endpoint {
+        Some(collector) => Some(otlp::Spans::to(collector, id, client.clone()).map_err(RunError::Spans)?),
+        None => None,
+    };
     let (reports, inbox) = mpsc::unbounded_channel();
     let worker = Arc::new(Worker {
-        id: WorkerId(clock::new_uuid()),
+        id,
         concurrency: config.concurrency,
         clock,
         gateway: Gateway::new(client.clone(), clock, &config),
@@ -91,6 +105,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
         reports,
         health_checks: Arc::new(Semaphore::new(probe::MAX_UNDER_WAY)),
         metrics: Metrics::default(),
+        #[cfg(feature = "otlp")]
+        spans,
         shutdown: shutdown.clone(),
     });
     let address = listener.local_addr().map_err(RunError::Listen)?;
@@ -109,7 +125,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
     let claims = tasks::supervise("claim", &shutdown, claim::run(worker.clone()));
 
     shutdown.wait().await;
+    #[cfg(feature = "otlp")]
+    let asked = clock.now().mono;
     drain(&worker, claims, config.grace).await;
+    #[cfg(feature = "otlp")]
+    if let Some(spans) = &worker.spans {
+        spans.flush(config.grace.saturating_sub(clock.now().mono.since(asked))).await;
+    }
     reporter.abort();
     heartbeat.abort();
     stop_serving.stop(false).await;

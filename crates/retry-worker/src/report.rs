@@ -78,7 +78,7 @@ pub(crate) async fn run(worker: Arc<Worker>, mut inbox: UnboundedReceiver<Report
     }
 }
 
-fn name(class: WireClass) -> &'static str {
+pub(crate) fn name(class: WireClass) -> &'static str {
     match class {
         WireClass::Release => "release",
         WireClass::Attempted(class) => class.as_str(),

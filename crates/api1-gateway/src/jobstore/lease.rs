@@ -33,6 +33,7 @@ pub(super) fn wire(lease: Lease, destination: &Destination, left: Duration) -> W
         payload,
         payload_base64,
         traceparent: Some(trace::of_attempt(job.traceparent.as_deref(), job.id, epoch)),
+        parent_span: trace::parent_id(job.traceparent.as_deref()).map(str::to_owned),
     }
 }
 

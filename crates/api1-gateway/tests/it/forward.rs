@@ -104,6 +104,7 @@ async fn options_are_ours_and_do_not_travel() {
     assert!(headers(&lease, "job-priority").is_empty());
     let sent = lease["traceparent"].as_str().unwrap();
     assert_eq!((&sent[..36], &sent[52..], headers(&lease, "traceparent").len()), (&trace[..36], "-01", 0));
+    assert_eq!(lease["parent_span"], trace[36..52]);
     assert_eq!(gateway.job(&id).await["priority"], 9);
     problem(gateway.post("/forward/other").header("job-wrong", "1"), 400, "bad_option").await;
 }

@@ -7,6 +7,8 @@ mod classes;
 mod drain;
 mod leases;
 mod logs;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod process;
 mod reports;
 mod sends;

@@ -55,12 +55,12 @@ impl Running {
         until(&format!("a line with {parts:?}"), find).await
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
     }
 
-    async fn exit(&mut self) -> ExitStatus {
+    pub(crate) async fn exit(&mut self) -> ExitStatus {
         until("the process ends", || self.child.try_wait().unwrap()).await
     }
 }
@@ -80,6 +80,14 @@ fn help_and_version_say_what_it_is() {
         assert!(help.contains(expected), "{expected} in {help}");
     }
     assert_eq!(output(&["--version"], &[]).1, format!("retry-worker {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn without_its_feature_nothing_can_be_said_about_the_export_of_spans() {
+    assert!(!output(&["--help"], &[]).1.contains("otlp"));
+    assert_eq!(output(&["--otlp-endpoint", "http://127.0.0.1:4318"], &[]).0, Some(2));
+    assert_eq!(output(&[], &[("WORKER_OTLP_ENDPOINT", "http://127.0.0.1:4318")]).0, Some(2));
 }
 
 #[test]

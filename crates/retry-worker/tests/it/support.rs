@@ -50,6 +50,8 @@ impl Worker {
             token: None,
             concurrency: 16,
             grace: PATIENCE,
+            #[cfg(feature = "otlp")]
+            otlp_endpoint: None,
         };
         change(&mut config);
         let listener = TcpListener::bind(config.listen).unwrap();

@@ -277,6 +277,7 @@ impl Gateway {
             payload: String::from_utf8(lease.request.body.to_vec()).ok(),
             payload_base64: None,
             traceparent: None,
+            parent_span: None,
         }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn lease(job: u32, url: &str) -> WireLease {
         payload: Some(format!("{{\"n\":{job}}}")),
         payload_base64: None,
         traceparent: None,
+        parent_span: None,
     }
 }
 
