@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(table.overdue(Mono::from_millis(65_003)), [key(1, 1)]);
         assert_eq!(table.extend(worker(1), &[key(1, 1)], Mono::from_millis(66_000)), Extended::default());
         assert_eq!(table.extend(worker(1), &[key(1, 1)], Mono::from_millis(65_500)), Extended::default());
-        assert_eq!(table.overdue(Mono::from_millis(70_999)), []);
+        assert_eq!(sweep(&mut table, 65_250, 72_000), Some((71_000, vec![key(1, 1)])));
     }
 
     #[test]

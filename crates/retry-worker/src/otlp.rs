@@ -4,7 +4,7 @@
 //! decides what is recorded: a trace without the flag `sampled`, such as that of a job that came without one, is not exported.
 //!
 //! An attempt only ever puts its span into a bounded queue. A thread of the library's takes them from there and sends them in
-//! batches, so that a collector that is slow or away costs spans, and nothing else.
+//! batches, so that a collector that is slow or away costs spans, and a few seconds of the grace period when the worker ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ use crate::cause;
 use crate::config::CollectorUrl;
 use crate::report;
 
-/// Spans that wait to be sent: a few seconds of a busy worker, a few megabytes. More are dropped.
+/// Spans that wait to be sent: some tenths of a second of a worker at full speed, a few megabytes. More are dropped.
 const MAX_WAITING: usize = 4_096;
 const MAX_BATCH: usize = 512;
 
@@ -54,12 +54,15 @@ const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATC
 pub(crate) struct Spans {
     processor: Arc<BatchSpanProcessor>,
     scope: InstrumentationScope,
+    /// The last batch was not taken.
+    failing: Arc<AtomicBool>,
 }
 
 impl Spans {
     /// Call it inside a tokio runtime, which `client` needs.
     pub(crate) fn to(collector: &CollectorUrl, worker: WorkerId, client: Client) -> Result<Self, ExporterBuildError> {
-        let client = Collector { client, runtime: Handle::current(), failing: AtomicBool::new(false) };
+        let failing = Arc::<AtomicBool>::default();
+        let client = Collector { client, runtime: Handle::current(), failing: failing.clone() };
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpJson)
@@ -80,10 +83,10 @@ impl Spans {
             .build();
         processor.set_resource(&resource);
         let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME")).build();
-        Ok(Spans { processor: Arc::new(processor), scope })
+        Ok(Spans { processor: Arc::new(processor), scope, failing })
     }
 
-    /// The attempt is over. What was not sent is no attempt, and has no span.
+    /// The attempt is over. A lease that was given back unsent has no span; a request that cannot be made has one, with its error.
     pub(crate) fn ended(&self, span: Span, outcome: &WireOutcome, now: Mono) {
         let WireClass::Attempted(class) = outcome.class else { return };
         let mut attributes = span.attributes;
@@ -121,6 +124,7 @@ impl Spans {
         let limit = grace.min(FLUSH_TIME);
         let flushed = tokio::task::spawn_blocking(move || processor.shutdown_with_timeout(limit)).await;
         match flushed {
+            Ok(Ok(())) if self.failing.load(Ordering::Relaxed) => log::warn!("the last spans were not exported"),
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::warn!("the last spans may not have been exported: {error}"),
             Err(error) => log::error!("the export of spans has failed: {error}"),
@@ -173,26 +177,16 @@ impl Span {
 fn method(method: &str) -> (&'static str, Vec<KeyValue>) {
     match METHODS.into_iter().find(|known| *known == method) {
         Some(known) => (known, vec![KeyValue::new("http.request.method", known)]),
-        None => {
-            let original = KeyValue::new("http.request.method_original", method.to_owned());
-            ("HTTP", vec![KeyValue::new("http.request.method", "_OTHER"), original])
-        }
+        None => ("HTTP", vec![KeyValue::new("http.request.method", "_OTHER")]),
     }
 }
 
-/// Where the attempt went, without user info and query, in which secrets are.
+/// Where the attempt went: the server. No more of the URL, since secrets are in user info, in queries, and in paths of webhooks.
 fn target(url: &str) -> Vec<KeyValue> {
-    let Ok(mut url) = Url::parse(url) else { return Vec::new() };
-    let stripped = url.set_username("").and_then(|()| url.set_password(None));
-    if stripped.is_err() {
-        return Vec::new(); // no URL of a server
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    let address = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let mut target = vec![KeyValue::new("server.address", address)];
+    let Ok(url) = Url::parse(url) else { return Vec::new() };
+    let Some(host) = url.host_str() else { return Vec::new() };
+    let mut target = vec![KeyValue::new("server.address", host.trim_matches(['[', ']']).to_owned())];
     target.extend(url.port_or_known_default().map(|port| KeyValue::new("server.port", i64::from(port))));
-    target.push(KeyValue::new("url.full", String::from(url)));
     target
 }
 
@@ -202,8 +196,8 @@ struct Collector {
     client: Client,
     /// The exporter's thread is none of the runtime's, and the client works nowhere else.
     runtime: Handle,
-    /// The last batch was not taken.
-    failing: AtomicBool,
+    /// See [`Spans`].
+    failing: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -258,11 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_neither_user_info_nor_query() {
-        let expected = ["server.address=h", "server.port=443", "url.full=https://h/a/b"];
-        assert_eq!(texts(&target("https://user:secret@h/a/b?key=hush#part")), expected);
-        let expected = ["server.address=::1", "server.port=81", "url.full=http://[::1]:81/"];
-        assert_eq!(texts(&target("http://[::1]:81")), expected);
+    fn of_a_url_only_the_server_is_told() {
+        assert_eq!(texts(&target("https://user:secret@h/a/b?key=hush#part")), ["server.address=h", "server.port=443"]);
+        assert_eq!(texts(&target("http://[::1]:81")), ["server.address=::1", "server.port=81"]);
         assert!(target("nowhere").is_empty() && target("mailto:user@h").is_empty());
     }
 
@@ -270,6 +262,6 @@ mod tests {
     fn a_method_that_a_caller_has_made_up_names_no_span() {
         assert_eq!(method("GET").0, "GET");
         let (name, attributes) = method("PURGE");
-        assert_eq!((name, texts(&attributes)[1].as_str()), ("HTTP", "http.request.method_original=PURGE"));
+        assert_eq!((name, texts(&attributes)), ("HTTP", vec!["http.request.method=_OTHER".to_owned()]));
     }
 }
