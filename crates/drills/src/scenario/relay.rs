@@ -93,7 +93,7 @@ async fn serve(listener: TcpListener, upstream: SocketAddr, mut passage: watch::
             changed = passage.changed() => if changed.is_err() { return },
             accepted = listener.accept() => {
                 if let Ok((stream, peer)) = accepted {
-                    tokio::spawn(pass_on(stream, peer.port(), upstream, passage.clone()));
+                    tokio::spawn(pass_on(stream, peer, upstream, passage.clone()));
                 }
             }
         }
@@ -116,8 +116,10 @@ async fn fill_queue(listener: &TcpListener) -> Vec<TcpStream> {
 }
 
 /// Passes on until either side hangs up, or the connection is cut.
-async fn pass_on(mut client: TcpStream, port: u16, upstream: SocketAddr, mut passage: watch::Receiver<Passage>) {
+async fn pass_on(mut client: TcpStream, peer: SocketAddr, upstream: SocketAddr, mut passage: watch::Receiver<Passage>) {
     let Ok(mut server) = TcpStream::connect(upstream).await else { return };
+    let Ok(own) = client.local_addr() else { return };
+    let (from, to) = (peer.port(), own.port());
     let (mut sent, mut answered) = (vec![0; BUFFER_BYTES], vec![0; BUFFER_BYTES]);
     passage.mark_changed(); // look at once
     loop {
@@ -129,7 +131,7 @@ async fn pass_on(mut client: TcpStream, port: u16, upstream: SocketAddr, mut pas
                     Passage::Open => {}
                     // Silent until it is over, and of no use then.
                     Passage::Hole => return drop(passage.changed().await),
-                    Passage::ClosedTo(process) if owns(process, port) => return reset(client),
+                    Passage::ClosedTo(process) if owns(process, from, to) => return reset(client),
                     Passage::ClosedTo(_) => {}
                 }
                 changed.is_ok()
@@ -163,13 +165,14 @@ fn reset(stream: TcpStream) {
     drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
 }
 
-/// Whether the connection from the local port `port` is of `process`.
-fn owns(process: u32, port: u16) -> bool {
+/// Whether the connection from the local port `from` to our port `to` is of `process`. Connections to other ports may be from the
+/// same one, those that are over among them.
+fn owns(process: u32, from: u16, to: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let local = format!("0100007F:{port:04X}");
+    let ends = [from, to].map(|port| format!("0100007F:{port:04X}"));
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let Some(inode) = rows
-        .filter(|row| row.get(1) == Some(&local.as_str()))
+        .filter(|row| row.get(1..3).is_some_and(|found| found == ends))
         .find_map(|row| row.get(9).map(|inode| format!("socket:[{inode}]")))
     else {
         return false;
