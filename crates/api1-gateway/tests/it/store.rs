@@ -22,8 +22,9 @@ jobs_core::conformance_suite!(sqlite, Sqlite::new());
 async fn twenty_long_scripts_are_answered_as_the_reference_model_answers() {
     for seed in 1_000..1_020 {
         let database = Sqlite::new();
-        differential(&database, seed, 400).await;
+        let store = differential(&database, seed, 400).await;
         audit::finds_nothing(&database.crashed()).await;
+        drop(store);
     }
 }
 
@@ -84,7 +85,8 @@ impl Sqlite {
         SqliteStore::open(&self.path(), BEGIN).expect("the store opens")
     }
 
-    /// The files as a crash of the process would leave them at this moment.
+    /// The files as a crash of the process would leave them at this moment. Copied one after the other, so nothing may write to
+    /// them meanwhile: the store is open and idle.
     fn crashed(&self) -> Sqlite {
         let copy = Sqlite::new();
         for suffix in ["", "-wal"] {

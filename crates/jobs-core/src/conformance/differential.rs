@@ -26,8 +26,9 @@ pub fn seeds() -> Vec<u64> {
 }
 
 /// Plays `steps` steps of the script of `seed` on an empty store and on the reference model; panics, naming the seed, at
-/// the first answer that differs. The only thing not compared is the order in which a sweep found jobs.
-pub async fn differential<S: StoreUnderTest>(under_test: &S, seed: u64, steps: u32) {
+/// the first answer that differs. The only thing not compared is the order in which a sweep found jobs. Returns the store, open:
+/// one that is dropped closes its files a little later, and whoever looks at them must not meet that.
+pub async fn differential<S: StoreUnderTest>(under_test: &S, seed: u64, steps: u32) -> Arc<dyn JobStore> {
     println!("to play this again: SEED={seed}");
     let mut script = Script::new(seed, BEGIN);
     let model = MemoryStore::new();
@@ -47,6 +48,7 @@ pub async fn differential<S: StoreUnderTest>(under_test: &S, seed: u64, steps: u
     }
     let (real, expected) = (Snapshot::of(store.as_ref()).await, Snapshot::of(&model).await);
     assert!(real == expected, "SEED={seed}, at the end\nread {real:#?}\nexpected {expected:#?}");
+    store
 }
 
 /// What a store answers to one step, as text; `script` hears of the leases.
