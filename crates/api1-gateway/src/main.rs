@@ -19,6 +19,9 @@ use jobs_core::process::shutdown::Shutdown;
 use jobs_core::process::{health, logging, tasks};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Connections the kernel may hold for us until we accept them: a burst of clients, not a queue.
 const BACKLOG: i32 = 1024;
 

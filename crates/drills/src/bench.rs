@@ -186,20 +186,29 @@ impl Bench {
     async fn start(&self, workers: usize, destination: &str, flags: &[&str]) -> Result<Trio, BenchError> {
         let mut gateway_flags = vec!["--destination".to_owned(), format!("api2={destination}")];
         gateway_flags.extend(flags.iter().map(ToString::to_string));
-        self.start_with(workers, gateway_flags).await
+        self.start_as(self.plan(workers, gateway_flags)).await
+    }
+
+    /// A gateway with its store in memory, a destination that nobody calls, and no worker.
+    async fn start_in_memory(&self) -> Result<Trio, BenchError> {
+        let flags = vec!["--destination".to_owned(), format!("api2={NOWHERE}")];
+        self.start_as(Plan { in_memory: true, ..self.plan(0, flags) }).await
     }
 
     /// A gateway with this file of destinations, and no worker yet.
     async fn start_with_file(&self, destinations: &str) -> Result<Trio, BenchError> {
         let file = self.folder().join("destinations.toml");
         std::fs::write(&file, destinations).map_err(BenchError::io("write the destinations file"))?;
-        self.start_with(0, vec!["--config".to_owned(), file.display().to_string()]).await
+        self.start_as(self.plan(0, vec!["--config".to_owned(), file.display().to_string()])).await
     }
 
     /// All as it comes out of the box, but for the flags of the gateway.
-    async fn start_with(&self, workers: usize, gateway_flags: Vec<String>) -> Result<Trio, BenchError> {
+    fn plan(&self, workers: usize, gateway_flags: Vec<String>) -> Plan {
         let within = Some(self.folder());
-        let plan = Plan { workers, destinations: Vec::new(), gateway_flags, within, ..Plan::default() };
+        Plan { workers, destinations: Vec::new(), gateway_flags, within, ..Plan::default() }
+    }
+
+    async fn start_as(&self, plan: Plan) -> Result<Trio, BenchError> {
         Ok(Trio::start(&self.programs, plan).await?)
     }
 

@@ -82,6 +82,8 @@ pub struct Plan {
     pub gateway_variables: Vec<(String, String)>,
     /// A folder for the store's file; by default the trio's own.
     pub store_in: Option<PathBuf>,
+    /// There is no such file: the gateway keeps its jobs in memory.
+    pub in_memory: bool,
 }
 
 impl Default for Plan {
@@ -98,6 +100,7 @@ impl Default for Plan {
             within: None,
             gateway_variables: Vec::new(),
             store_in: None,
+            in_memory: false,
         }
     }
 }
@@ -326,7 +329,8 @@ fn new_folder(within: Option<&Path>) -> Result<TempDir, TrioError> {
 }
 
 fn gateway_arguments(listen: &str, folder: &Path, destinations: &[String], plan: &Plan) -> Vec<String> {
-    let store = format!("sqlite:{}", store_file(folder, plan).display());
+    let store =
+        if plan.in_memory { "memory:".to_owned() } else { format!("sqlite:{}", store_file(folder, plan).display()) };
     let mut arguments = flags(["--listen", listen, "--store", &store]);
     arguments.extend(destinations.iter().chain(&plan.gateway_flags).cloned());
     arguments

@@ -17,7 +17,7 @@ use jobs_core::process::clock::{self, Clock};
 use jobs_core::process::duration;
 use jobs_core::protocol::{WireClass, WireLease, WireOutcome};
 use reqwest::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use reqwest::{Body, Method, Request, Url};
+use reqwest::{Body, Method, Request};
 use tokio::time::Instant;
 
 use crate::Worker;
@@ -122,7 +122,7 @@ enum End {
 async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease) -> End {
     let limit = Duration::from_millis(granted.request.timeout_ms);
     let rules = std::mem::take(&mut granted.request.rules);
-    let request = match build(granted, lease, worker.clock) {
+    let request = match build(granted, lease, worker) {
         Ok(request) => request,
         // Either this job or its destination's settings are wrong: which, the gateway finds by comparing it with others.
         Err(error) => return End::NoAnswer(Class::Suspect, error.to_string()),
@@ -167,10 +167,10 @@ enum Unsendable {
 }
 
 /// The request, as the lease says; the worker adds which attempt it is and under which epoch.
-fn build(granted: WireLease, lease: &Arc<Lease>, clock: Clock) -> Result<Request, Unsendable> {
+fn build(granted: WireLease, lease: &Arc<Lease>, worker: &Worker) -> Result<Request, Unsendable> {
     let method = Method::from_bytes(granted.request.method.as_bytes());
     let method = method.map_err(|_| Unsendable::Method(granted.request.method))?;
-    let url = Url::parse(&granted.request.url).map_err(|error| Unsendable::Url(error.to_string()))?;
+    let url = worker.urls.parse(&granted.request.url).map_err(Unsendable::Url)?;
     let payload = match (granted.payload, granted.payload_base64) {
         (Some(text), _) => Bytes::from(text),
         (None, Some(base64)) => Bytes::from(BASE64_STANDARD.decode(base64).map_err(|_| Unsendable::Payload)?),
@@ -196,7 +196,8 @@ fn build(granted: WireLease, lease: &Arc<Lease>, clock: Clock) -> Result<Request
     let shows_zero = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;
-    *request.body_mut() = Some(Body::wrap(Payload { bytes: Some(payload), shows_zero, lease: lease.clone(), clock }));
+    let (bytes, lease, clock) = (Some(payload), lease.clone(), worker.clock);
+    *request.body_mut() = Some(Body::wrap(Payload { bytes, shows_zero, lease, clock }));
     Ok(request)
 }
 

@@ -22,6 +22,7 @@ mod metrics;
 mod otlp;
 mod probe;
 pub mod report;
+mod urls;
 
 use std::io;
 use std::net::TcpListener;
@@ -40,6 +41,7 @@ use crate::gateway::Gateway;
 use crate::held::Held;
 use crate::metrics::Metrics;
 use crate::report::Report;
+use crate::urls::Urls;
 
 /// How long a connection may take to come about, whatever the attempt's own timeout: longer than any that still works.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,6 +74,7 @@ struct Worker {
     reports: mpsc::UnboundedSender<Report>,
     health_checks: Arc<Semaphore>,
     metrics: Metrics,
+    urls: Urls,
     #[cfg(feature = "otlp")]
     spans: Option<otlp::Spans>,
     shutdown: Shutdown,
@@ -105,6 +108,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
         reports,
         health_checks: Arc::new(Semaphore::new(probe::MAX_UNDER_WAY)),
         metrics: Metrics::default(),
+        urls: Urls::default(),
         #[cfg(feature = "otlp")]
         spans,
         shutdown: shutdown.clone(),

@@ -11,6 +11,9 @@ use jobs_core::process::settings::{self, Settings};
 use jobs_core::process::shutdown::Shutdown;
 use retry_worker::config::{Command, Config, Flags};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let mut settings = Settings::of_process("WORKER_");

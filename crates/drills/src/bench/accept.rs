@@ -57,7 +57,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
 
 /// The same with the store in memory, of noop: begun when nothing else is measured, because it takes memory for every job.
 async fn in_memory(bench: &Bench, noop: SocketAddr, span: Duration) -> Result<f64, BenchError> {
-    let trio = bench.start(0, NOWHERE, &["--store", "memory:"]).await?;
+    let trio = bench.start_in_memory().await?;
     let gateway = trio.gateway().address().parse().expect("the gateway's address was read as one");
     let body = load::payload();
     let request = |address| load::request("POST", address, "/api1/process", &body);

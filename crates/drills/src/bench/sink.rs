@@ -89,7 +89,9 @@ pub fn serve() -> std::io::Result<ExitCode> {
     };
     let listener = TcpListener::bind(ANY_PORT)?;
     eprintln!("sink listening listen={}", listener.local_addr()?);
-    let server = HttpServer::new(app).keep_alive(KEEP_ALIVE).tcp_nodelay(true).listen(listener)?;
+    // A connection's first request may come as late as any other.
+    let server = HttpServer::new(app).keep_alive(KEEP_ALIVE).client_request_timeout(Duration::ZERO).tcp_nodelay(true);
+    let server = server.listen(listener)?;
     tokio::runtime::Runtime::new()?.block_on(server.run())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,9 @@ use jobs_core::process::secret::Secret;
 use jobs_core::process::shutdown::Shutdown;
 use serde::Serialize;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rehearses failure: starts the gateway, a worker and the flaky API, breaks something, and proves that nothing was lost.
 ///
 /// Without a subcommand it plays the outage. Exit code 0 means that what the drill shows holds.
