@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jobs_core::job::JobId;
 use jobs_core::process::clock;
 use tokio::task::JoinSet;
@@ -11,7 +12,7 @@ use super::forms::{self, Due, Form};
 use super::good::Good;
 use super::slow::{self, Way};
 use super::vitals::{self, Watch};
-use super::wire::{self, Answer};
+use super::wire::{self, Answer, Heard};
 use super::{Found, Size, fuzz, hang_ups};
 use crate::client::Gateway;
 use crate::error::DrillError;
@@ -109,8 +110,10 @@ async fn attack(
     let forms = forms::all();
     progress.say(&format!("{} forms of malformed and smuggled requests, {} times", forms.len(), size.rounds));
     for _ in 0..size.rounds {
-        for form in &forms {
-            play_form(address, form, found).await?;
+        // All at once: many of them are answered and then wait for a silence to end.
+        let heard = forms.iter().map(|form| wire::exchange(address, &form.bytes, SILENCE));
+        for (form, heard) in forms.iter().zip(join_all(heard).await) {
+            judge_form(form, &heard.map_err(DrillError::io("connect to the gateway"))?, found);
         }
     }
     progress.say(&format!("{} requests with a little wrong in them", size.fuzz));
@@ -136,9 +139,7 @@ async fn attack(
     Ok(())
 }
 
-async fn play_form(address: SocketAddr, form: &Form, found: &mut Found) -> Result<(), DrillError> {
-    let heard = wire::exchange(address, &form.bytes, SILENCE).await;
-    let heard = heard.map_err(DrillError::io("connect to the gateway"))?;
+fn judge_form(form: &Form, heard: &Heard, found: &mut Found) {
     found.requests += 1;
     for answer in &heard.answers {
         found.judge(form.name, answer);
@@ -155,7 +156,6 @@ async fn play_form(address: SocketAddr, form: &Form, found: &mut Found) -> Resul
         let end = if heard.closed { "closed" } else { "left open" };
         found.violations.push(format!("{}: to be {:?}, answered {statuses:?} and {end}", form.name, form.due));
     }
-    Ok(())
 }
 
 fn judge_slow(way: Way, mut ended: slow::Ended, size: Size, found: &mut Found) {

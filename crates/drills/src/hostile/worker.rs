@@ -65,11 +65,14 @@ pub(super) async fn play(
     for hostile in &all {
         posted.push(post(&gateway, hostile.hostile.name, size.calls).await?);
     }
+    // They are probed meanwhile.
+    tokio::time::sleep(size.alone).await;
     let mut lost = 0;
     for (hostile, jobs) in all.iter().zip(&posted) {
-        found.requests += size.calls;
+        let called = judge(&gateway, hostile, jobs, &mut found.violations).await?;
+        found.requests += called.recorded;
         found.jobs += size.calls;
-        lost += judge(&gateway, hostile, jobs, &mut found.violations).await?;
+        lost += called.lost;
     }
     // A machine that is too busy lets leases lapse, too, and each is on record.
     let goal = if size.timed { Goal::AtMost(0.0) } else { Goal::None };
@@ -116,19 +119,28 @@ async fn post(gateway: &Gateway, name: &str, count: u64) -> Result<Vec<JobId>, D
     Ok(jobs)
 }
 
-/// Waits until each job was tried, stops the calls, and compares what was recorded with what is allowed and what arrived. Answers
-/// how many leases lapsed.
+/// The attempts at a hostile destination.
+struct Called {
+    recorded: u64,
+    /// Of them, those whose lease lapsed.
+    lost: u64,
+}
+
+/// Waits until each job was tried or is held, stops the calls, and compares what was recorded with what is allowed and what arrived.
 async fn judge(
     gateway: &Gateway,
     hostile: &Listening,
     jobs: &[JobId],
     violations: &mut Vec<String>,
-) -> Result<u64, DrillError> {
+) -> Result<Called, DrillError> {
     let name = hostile.hostile.name;
     for id in jobs {
-        let tried = async || gateway.job(*id).await.ok().flatten().filter(|job| !job.attempt_log.is_empty());
-        if wait::until(TRIED, tried).await.is_none() {
-            violations.push(format!("{name}: job {id} was not tried within {TRIED:?}"));
+        let is_tried =
+            async || gateway.job(*id).await.is_ok_and(|job| job.is_some_and(|job| !job.attempt_log.is_empty()));
+        let is_held = async || gateway.destination(name).await.is_ok_and(|view| view.state == "open");
+        let is_due = async || (is_tried().await || is_held().await).then_some(());
+        if wait::until(TRIED, is_due).await.is_none() {
+            violations.push(format!("{name}: job {id} was neither tried nor held within {TRIED:?}"));
         }
     }
     gateway.call(Method::POST, &format!("/api1/destinations/{name}/pause")).await?;
@@ -150,11 +162,14 @@ async fn judge(
             violations.push(format!("{name}: an attempt was recorded as {outcome}: {:?}", job.last_error));
         }
     }
+    if recorded == 0 {
+        violations.push(format!("{name}: no attempt was recorded"));
+    }
     // What was lost may have been sent, or not.
     if let Some(read) = hostile.requests().filter(|read| !(recorded - lost..=recorded).contains(read)) {
         violations.push(format!("{name}: {read} requests arrived and {recorded} attempts were recorded"));
     }
-    Ok(lost)
+    Ok(Called { recorded, lost })
 }
 
 /// The good destination's jobs: all delivered, and as soon as before.
