@@ -6,6 +6,9 @@
 //! processor there is, or pile up answers. So each connection is wrapped: while no handler works for it, what has begun to come in must be whole
 //! within [`Deadlines::head`]; what is written must be taken within [`Deadlines::unread`]; and one that spins is cut.
 //!
+//! The server also reads and keeps whatever requests a client sends ahead of its answers, and a request of twenty bytes becomes some
+//! kilobytes in its queue. So a connection hands on only [`READ_AHEAD`] beyond what is being worked on.
+//!
 //! Whether a handler works for a connection is noted by [`working`], around every handler. A body being read by one has
 //! a deadline of its own, in [`crate::body`].
 
@@ -13,16 +16,21 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actix_web::dev::{Extensions, Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// The server looks whether it may go on, this often in a row and without reading, only if it is stuck with a full buffer.
 const SPINS: u32 = 1_000;
+
+/// Bytes of further requests that are read while one is worked on, and that the server is given before it looks at them: a hundred of the
+/// shortest, and more than most heads have.
+const READ_AHEAD: usize = 2 * 1024;
 
 /// How long a connection waits for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +44,16 @@ pub struct Deadlines {
 }
 
 /// What the connection and the handlers that work for it tell each other. Both live on one thread.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Work {
     /// A handler is at work.
     busy: Cell<bool>,
     /// How many have been.
     begun: Cell<u64>,
+    /// Bytes of the body of the request at work, at most.
+    body: Cell<usize>,
+    /// Whoever waits for the end of that work to read on.
+    reader: Cell<Option<Waker>>,
 }
 
 /// A connection with deadlines.
@@ -53,6 +65,10 @@ pub(crate) struct Connection {
     seen: u64,
     /// Something has come in since, of which no handler was told yet.
     heard: bool,
+    /// Bytes read of what is yet to be worked on, or was when last looked at.
+    ahead: usize,
+    /// The body of the request that was at work at the last look.
+    at_work: Option<usize>,
     reading: Timer,
     writing: Timer,
     spins: u32,
@@ -61,7 +77,18 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: TcpStream, deadlines: Deadlines) -> Self {
         let (work, reading, writing) = (Rc::default(), Timer::default(), Timer::default());
-        Connection { stream, deadlines, work, seen: 0, heard: false, reading, writing, spins: 0 }
+        Connection {
+            stream,
+            deadlines,
+            work,
+            seen: 0,
+            heard: false,
+            ahead: 0,
+            at_work: None,
+            reading,
+            writing,
+            spins: 0,
+        }
     }
 
     /// Lets the handlers of its requests know it.
@@ -69,13 +96,54 @@ impl Connection {
         data.insert(Rc::clone(&self.work));
     }
 
-    /// Ready when the client has kept us waiting for too long.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+    /// Takes note of what handlers have done meanwhile.
+    fn look_at_work(&mut self) {
         let begun = self.work.begun.get();
-        if std::mem::replace(&mut self.seen, begun) != begun {
+        let is_other = std::mem::replace(&mut self.seen, begun) != begun;
+        if is_other {
             self.heard = false;
             self.reading.stop();
         }
+        let now = self.work.busy.get().then(|| self.work.body.get());
+        match (std::mem::replace(&mut self.at_work, now), now) {
+            (before, Some(_)) if is_other => self.ahead = self.ahead.saturating_sub(before.unwrap_or(0)),
+            // Nothing is left: the server looks at all it has before it reads on.
+            (before, None) if is_other || before.is_some() => self.ahead = 0,
+            _ => {}
+        }
+    }
+
+    /// Whether no more is read for now. Once the handler at work has ended, or the server has looked at what it has, it is woken to
+    /// read on.
+    fn is_far_ahead(&mut self, context: &Context<'_>) -> bool {
+        let is_far = self.ahead >= self.at_work.unwrap_or(0).saturating_add(READ_AHEAD);
+        if is_far && self.at_work.is_some() {
+            self.work.reader.set(Some(context.waker().clone()));
+        } else if is_far {
+            self.ahead = 0;
+            context.waker().wake_by_ref();
+        }
+        is_far
+    }
+
+    /// Reads, but no more than a little where no body is expected.
+    fn poll_some(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = if self.at_work.is_some_and(|body| body > 0) {
+            Pin::new(&mut self.stream).poll_read(context, into)
+        } else {
+            let mut few = [0; READ_AHEAD];
+            let mut few = ReadBuf::new(&mut few[..into.remaining().min(READ_AHEAD)]);
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut few);
+            into.put_slice(few.filled());
+            read
+        };
+        self.ahead += into.filled().len() - before;
+        read
+    }
+
+    /// Ready when the client has kept us waiting for too long.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         if self.work.busy.get() {
             self.reading.stop();
             return Poll::Pending;
@@ -97,7 +165,11 @@ impl AsyncRead for Connection {
             // No more questions of one who takes no answers: they would pile up. The writing wakes us, or its deadline.
             return Poll::Pending;
         }
-        match Pin::new(&mut this.stream).poll_read(context, into) {
+        this.look_at_work();
+        if this.is_far_ahead(context) {
+            return Poll::Pending;
+        }
+        match this.poll_some(context, into) {
             Poll::Pending => this.poll_late(context).map(Err),
             ready => {
                 this.heard |= !this.work.busy.get();
@@ -176,7 +248,7 @@ pub(crate) fn working<S, B>(
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
 {
-    let busy = Busy::begin(request.request().conn_data::<Rc<Work>>());
+    let busy = Busy::begin(request.request().conn_data::<Rc<Work>>(), body_length(&request));
     let answer = handler.call(request);
     async move {
         let _busy = busy;
@@ -184,13 +256,23 @@ where
     }
 }
 
+/// The most bytes that its body may have on the wire.
+fn body_length(request: &ServiceRequest) -> usize {
+    let headers = request.headers();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return usize::MAX;
+    }
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
 /// For as long as it lives a handler works, also if its client hangs up meanwhile.
 struct Busy(Option<Rc<Work>>);
 
 impl Busy {
-    fn begin(work: Option<&Rc<Work>>) -> Self {
+    fn begin(work: Option<&Rc<Work>>, body: usize) -> Self {
         if let Some(work) = work {
             work.busy.set(true);
+            work.body.set(body);
             work.begun.set(work.begun.get() + 1);
         }
         Busy(work.cloned())
@@ -201,6 +283,9 @@ impl Drop for Busy {
     fn drop(&mut self) {
         if let Some(work) = &self.0 {
             work.busy.set(false);
+            if let Some(reader) = work.reader.take() {
+                reader.wake();
+            }
         }
     }
 }
