@@ -1,5 +1,6 @@
 //! Clients that take their time: they hold a connection with next to nothing, and must be hung up on within a bound.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use super::wire::{self, Answer};
 
 /// A byte so often: enough that the connection is never silent.
 const DRIP: Duration = Duration::from_millis(250);
+
+/// How often it is looked who has been hung up on without a word.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Whoever is not hung up on after so long has found a way to stay.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -88,6 +92,9 @@ pub(super) struct Ended {
 /// # Errors
 /// When a connection does not come about.
 pub(super) async fn play(address: SocketAddr, way: Way, count: usize) -> io::Result<Ended> {
+    if way == Way::Reader {
+        return hoarders(address, count).await;
+    }
     let mut clients = JoinSet::new();
     for _ in 0..count {
         let stream = open(address, way).await?;
@@ -108,9 +115,6 @@ pub(super) async fn play(address: SocketAddr, way: Way, count: usize) -> io::Res
 
 /// A connection that is as good as any so far.
 async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
-    if way == Way::Reader {
-        return hoarder(address).await;
-    }
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     if way == Way::SecondHead {
@@ -128,10 +132,6 @@ async fn open(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
 /// How long it takes until the other side hangs up, and what it says before.
 async fn one(mut stream: TcpStream, way: Way) -> (Duration, Vec<u8>) {
     let began = clock::instant();
-    if way == Way::Reader {
-        gone(&stream).await;
-        return (began.elapsed(), Vec::new());
-    }
     let (first, again) = way.sends();
     let mut received = Vec::new();
     let mut writable = stream.write_all(first).await.is_ok();
@@ -162,26 +162,45 @@ async fn hoarder(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Waits until the other side has given the connection up, without reading from it: what it wrote before stands between us and
-/// its farewell.
-async fn gone(stream: &TcpStream) {
-    loop {
-        if !is_held(stream) {
-            return;
-        }
-        tokio::time::sleep(DRIP).await;
+/// Clients that never read, until the other side has given their connections up, without reading from them: what it wrote before
+/// stands between us and its farewell.
+async fn hoarders(address: SocketAddr, count: usize) -> io::Result<Ended> {
+    let mut left = Vec::new();
+    for _ in 0..count {
+        left.push((hoarder(address).await?, clock::instant()));
     }
+    let mut ended = Ended::default();
+    let began = clock::instant();
+    while !left.is_empty() && began.elapsed() < PATIENCE {
+        tokio::time::sleep(LOOK).await;
+        let held = held();
+        left.retain(|(stream, began)| {
+            let is_held = ends(stream).is_ok_and(|(ours, theirs)| held.contains(&(theirs, ours)));
+            if !is_held {
+                ended.after.push(began.elapsed().as_secs_f64());
+            }
+            is_held
+        });
+    }
+    ended.after.extend(left.iter().map(|_| f64::NAN));
+    Ok(ended)
 }
 
-/// Whether the other end of the connection is a program's still, by the system's table in Linux's `/proc`.
-fn is_held(stream: &TcpStream) -> bool {
+/// The ports of both ends of a connection, ours first.
+fn ends(stream: &TcpStream) -> io::Result<(u16, u16)> {
+    Ok((stream.local_addr()?.port(), stream.peer_addr()?.port()))
+}
+
+/// The connections that a program of this machine holds, as the ports of its end and of the other one, by the system's table in Linux's
+/// `/proc`. To read it takes the system some milliseconds, with thousands of connections in it.
+fn held() -> HashSet<(u16, u16)> {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let port = |address: io::Result<SocketAddr>| address.map(|address| format!(":{:04X}", address.port()));
-    let (Ok(local), Ok(remote)) = (port(stream.local_addr()), port(stream.peer_addr())) else { return false };
-    table.lines().any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        matches!(fields.as_slice(), [_, from, to, state, ..]
-            if from.ends_with(&remote) && to.ends_with(&local) && *state == ESTABLISHED)
-    })
+    let port = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();
+    let both = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (from, to, state) = (fields.next()?, fields.next()?, fields.next()?);
+        (state == ESTABLISHED).then_some((port(from)?, port(to)?))
+    };
+    table.lines().filter_map(both).collect()
 }
