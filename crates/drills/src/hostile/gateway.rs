@@ -1,9 +1,9 @@
 //! The gateway under attack: good clients post all the time, and beside them come, one after the other and some at once, bad ones.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use jobs_core::job::JobId;
 use jobs_core::process::clock;
 use tokio::task::JoinSet;
@@ -29,6 +29,9 @@ use crate::wait;
 
 /// The destination of what is stored of malformed requests.
 const FUZZED: &str = "fuzzed";
+
+/// Forms that are sent at a time.
+const AT_ONCE: usize = 8;
 
 /// A refused form is answered and hung up on within this.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -66,13 +69,23 @@ pub(super) async fn play(
     let files = vitals::open_files(process);
     let (memory, attacked) = (Watch::start(process), clock::instant());
     let from = attacked.checked_sub(size.alone).unwrap_or(attacked) + size.alone / 4;
-    attack(&gateway, address, size, seed, progress, &mut found).await?;
+    let phases = attack(&gateway, address, size, seed, progress, &mut found).await?;
     let over = clock::instant();
 
     progress.say("waiting for all that was stored to be delivered, and all that was open to be closed");
     let served = good.stop().await;
     let waits = (served.p99_ms(from, attacked), served.p99_ms(attacked, over));
-    found.figures.push(waited(waits, size));
+    let mut figure = waited(waits, size);
+    let mut since = attacked;
+    for (phase, until) in phases {
+        let waited = served.p99_ms(since, until);
+        // Some parts may be over before a good client has come.
+        if waited.is_finite() {
+            figure = figure.beside(&format!("{phase} ms"), waited);
+        }
+        since = until;
+    }
+    found.figures.push(figure);
     found.jobs += served.client.acknowledged().len() as u64;
     compare(&trio, API2, &served.client, &mut found).await?;
     files_closed(process, files, &mut found).await;
@@ -88,6 +101,7 @@ pub(super) async fn play(
     Ok(found)
 }
 
+/// Answers with what the attack was made of, each part with its end.
 async fn attack(
     gateway: &Gateway,
     address: SocketAddr,
@@ -95,7 +109,9 @@ async fn attack(
     seed: u64,
     progress: &mut Progress,
     found: &mut Found,
-) -> Result<(), DrillError> {
+) -> Result<Vec<(&'static str, Instant)>, DrillError> {
+    let mut phases = Vec::new();
+    let mut over = |phase| phases.push((phase, clock::instant()));
     let connecting = DrillError::io("connect to the gateway");
     progress.say(&format!("slow clients and {} idle connections, behind all that follows", size.idle));
     let mut slow = JoinSet::new();
@@ -110,12 +126,14 @@ async fn attack(
     let forms = forms::all();
     progress.say(&format!("{} forms of malformed and smuggled requests, {} times", forms.len(), size.rounds));
     for _ in 0..size.rounds {
-        // All at once: many of them are answered and then wait for a silence to end.
+        // Some at once: many of them are answered and then wait for a silence to end.
         let heard = forms.iter().map(|form| wire::exchange(address, &form.bytes, SILENCE));
-        for (form, heard) in forms.iter().zip(join_all(heard).await) {
+        let heard: Vec<_> = stream::iter(heard).buffered(AT_ONCE).collect().await;
+        for (form, heard) in forms.iter().zip(heard) {
             judge_form(form, &heard.map_err(DrillError::io("connect to the gateway"))?, found);
         }
     }
+    over("malformed and smuggled");
     progress.say(&format!("{} requests with a little wrong in them", size.fuzz));
     let fuzzed = fuzz::play(address, size.fuzz, seed).await.map_err(connecting)?;
     found.requests += fuzzed.cases;
@@ -124,6 +142,7 @@ async fn attack(
     }
     stored(gateway, fuzzed.answers.iter().map(|(_, answer)| answer), found).await?;
 
+    over("with a little wrong");
     progress.say(&format!("{} clients that hang up", size.hang_ups));
     let hung_up = hang_ups::play(gateway, address, size.hang_ups, seed).await;
     let hung_up = hung_up.map_err(DrillError::io("connect to the gateway"))?;
@@ -131,12 +150,14 @@ async fn attack(
     found.jobs += hung_up.acknowledged().len() as u64;
     found.hung_up = hung_up;
 
+    over("hanging up");
     progress.say("waiting until the slow ones are hung up on");
     while let Some(played) = slow.join_next().await {
         let (way, ended) = played.expect("being slow does not panic");
         judge_slow(way, ended.map_err(DrillError::io("connect to the gateway"))?, size, found);
     }
-    Ok(())
+    over("slow ones only");
+    Ok(phases)
 }
 
 fn judge_form(form: &Form, heard: &Heard, found: &mut Found) {
