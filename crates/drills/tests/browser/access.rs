@@ -55,7 +55,7 @@ async fn with_keys_a_browser_signs_in_sees_live_figures_and_signs_out() {
     browser.shows("This key is not one of").await;
     browser.write("key", "of-an-operator").await;
     browser.press("Sign in").await;
-    assert_eq!(browser.at().await, "/jobs?state=dead");
+    browser.arrives_at("/jobs?state=dead").await;
     assert_eq!(browser.value("document.cookie").await, "", "no script can read the key");
     browser.go("/").await;
     browser.shows("Live").await;

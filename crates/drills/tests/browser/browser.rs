@@ -64,10 +64,15 @@ impl Browser {
         self.driver.goto(format!("{}{path}", self.base)).await.unwrap();
     }
 
-    /// Path and query of the page.
-    pub(crate) async fn at(&self) -> String {
-        let url = self.driver.current_url().await.unwrap();
-        url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
+    /// Waits until path and query of the page are those: a click may be over before the page it leads to is there.
+    pub(crate) async fn arrives_at(&self, place: &str) {
+        let mut last = String::new();
+        let arrived = wait::until(PATIENCE, async || {
+            let url = self.driver.current_url().await.unwrap();
+            last = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+            (last == place).then_some(())
+        });
+        assert!(arrived.await.is_some(), "waited in vain for {place}; the page is {last}");
     }
 
     /// The text of the page; none while one page makes way for another.
@@ -97,17 +102,35 @@ impl Browser {
         assert!(pressed.await.is_some(), "nothing to press says {text:?}; the page shows\n{}", self.text().await);
     }
 
-    /// Writes into the field of that name.
+    /// Writes into the field of that name, as soon as there is one.
     pub(crate) async fn write(&self, name: &str, text: &str) {
-        let field = self.driver.find(By::Css(format!("[name='{name}']:not([type=hidden])"))).await.unwrap();
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
+        let path = format!("[name='{name}']:not([type=hidden])");
+        let written = wait::until(PATIENCE, async || {
+            let field = self.driver.find(By::Css(path.as_str())).await.ok()?;
+            field.clear().await.ok()?;
+            field.send_keys(text).await.ok()
+        });
+        assert!(written.await.is_some(), "no field is named {name}; the page shows\n{}", self.text().await);
     }
 
-    /// Chooses a value of a list.
+    /// Chooses a value of a list, as soon as there is one.
     pub(crate) async fn choose(&self, name: &str, value: &str) {
-        let option = By::Css(format!("select[name='{name}'] option[value='{value}']"));
-        self.driver.find(option).await.unwrap().click().await.unwrap();
+        let path = format!("select[name='{name}'] option[value='{value}']");
+        let chosen = wait::until(PATIENCE, async || {
+            let option = self.driver.find(By::Css(path.as_str())).await.ok()?;
+            option.click().await.ok()
+        });
+        assert!(chosen.await.is_some(), "no list {name} has {value}; the page shows\n{}", self.text().await);
+    }
+
+    /// Waits until an expression in the page has that value, without touching the page.
+    pub(crate) async fn becomes(&self, expression: &str, value: Value) {
+        let mut last = Value::Null;
+        let found = wait::until(PATIENCE, async || {
+            last = self.value(expression).await;
+            (last == value).then_some(())
+        });
+        assert!(found.await.is_some(), "waited in vain for {value} of {expression}; it is {last}");
     }
 
     /// The value of an expression in the page.

@@ -19,7 +19,7 @@ async fn an_outage_and_its_end_are_seen_without_a_reload() {
     browser.shows("Everything is getting through.").await;
     assert_eq!(browser.value("window.mark").await, "the same page");
     let delivered = "[...document.querySelectorAll('.totals div')].find((d) => d.innerText.startsWith('Delivered')).querySelector('.value').innerText";
-    assert_eq!(browser.value(delivered).await, "20");
+    browser.becomes(delivered, "20".into()).await;
     browser.close().await;
 }
 
