@@ -7,7 +7,8 @@
 //! within [`Deadlines::head`]; what is written must be taken within [`Deadlines::unread`]; and one that spins is cut.
 //!
 //! The server also reads and keeps whatever requests a client sends ahead of its answers, and a request of twenty bytes becomes some
-//! kilobytes in its queue. So a connection hands on only [`READ_AHEAD`] beyond what is being worked on.
+//! kilobytes in its queue. So a connection hands on only [`READ_AHEAD`] beyond what is being worked on. And the system takes
+//! megabytes of answers for a client that reads none, each of which costs the gateway its making: it is told to take less.
 //!
 //! Whether a handler works for a connection is noted by [`working`], around every handler. A body being read by one has
 //! a deadline of its own, in [`crate::body`].
@@ -31,6 +32,10 @@ const SPINS: u32 = 1_000;
 /// Bytes of further requests that are read while one is worked on, and that the server is given before it looks at them: a hundred of the
 /// shortest, and more than most heads have.
 const READ_AHEAD: usize = 2 * 1024;
+
+/// Most that the system keeps of answers before it has begun to send it: as much as a fast network takes while the gateway makes more.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_UNSENT: u32 = 64 * 1024;
 
 /// How long a connection waits for its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +80,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, deadlines: Deadlines) -> Self {
+    pub(crate) fn new(stream: TcpStream, deadlines: Deadlines) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT)?;
         let (work, reading, writing) = (Rc::default(), Timer::default(), Timer::default());
-        Connection {
+        Ok(Connection {
             stream,
             deadlines,
             work,
@@ -88,7 +96,7 @@ impl Connection {
             reading,
             writing,
             spins: 0,
-        }
+        })
     }
 
     /// Lets the handlers of its requests know it.

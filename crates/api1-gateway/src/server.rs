@@ -151,8 +151,7 @@ fn http_server(listener: TcpListener, app: &Arc<App>) -> io::Result<Server> {
             .on_connect_ext(Connection::introduce)
             .h1(map_config(handlers.into_factory(), |()| AppConfig::default()));
         fn_service(move |stream: TcpStream| {
-            let connected = stream.set_nodelay(true).and_then(|()| stream.peer_addr());
-            let connected = connected.map(|peer| (Connection::new(stream, deadlines), Some(peer)));
+            let connected = stream.peer_addr().and_then(|peer| Ok((Connection::new(stream, deadlines)?, Some(peer))));
             std::future::ready(connected.map_err(DispatchError::Io))
         })
         .and_then(http)

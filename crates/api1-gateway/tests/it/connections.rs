@@ -84,15 +84,19 @@ fn small(address: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_is_given_up() {
+async fn an_answer_that_nobody_reads_is_given_up_and_few_more_are_made() {
+    const ANSWERED: &str =
+        r#"holdfast_http_request_duration_seconds_count{method="GET",route="/metrics",status="2xx"}"#;
     let gateway = Gateway::with(hasty()).await;
     let mut stream = small(gateway.address);
     let asking = async {
-        // The buffers of two systems have room for many answers, and not for so many: once nobody reads them, nobody takes
-        // more requests, and in the end the connection is gone.
+        // Once nobody reads the answers, nobody takes more requests, and in the end the connection is gone.
         while stream.write_all(&b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100)).await.is_ok() {}
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("the gateway hangs up");
+    // The system would keep megabytes of answers, of some kilobytes each, for a client that reads none.
+    let answered = gateway.metric(ANSWERED).await;
+    assert!((1..200).contains(&answered), "{answered} answers were made");
 }
 
 #[tokio::test]
