@@ -15,6 +15,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -140,8 +141,8 @@ impl Connection {
         let read = if self.at_work.is_some_and(|body| body > 0) {
             Pin::new(&mut self.stream).poll_read(context, into)
         } else {
-            let mut few = [0; READ_AHEAD];
-            let mut few = ReadBuf::new(&mut few[..into.remaining().min(READ_AHEAD)]);
+            let mut few = [MaybeUninit::uninit(); READ_AHEAD];
+            let mut few = ReadBuf::uninit(&mut few[..into.remaining().min(READ_AHEAD)]);
             let read = Pin::new(&mut self.stream).poll_read(context, &mut few);
             into.put_slice(few.filled());
             read

@@ -57,6 +57,9 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn row_of(&mut self, id: JobId) -> Result<Option<Row>> {
+        if let Some(row) = self.known.leased_rows.get(&id) {
+            return Ok(Some(row.clone()));
+        }
         self.one_row(&BY_ID, [id.0.as_bytes().as_slice()])
     }
 
@@ -83,6 +86,13 @@ impl<'a> Batch<'a> {
         let head = lane::pass_head(self.conn, row, was.place)?;
         row::update(&mut self.statements, row, head)?;
         let is = row.job.state.name();
+        // What is known of a row is what was committed: until this is, it is read from the database.
+        self.known.leased_rows.remove(&row.job.id);
+        match (was.state, is) {
+            (_, StateName::Leased) => self.then(Effect::RowLeased(Box::new(row.clone()))),
+            (StateName::Leased, _) => self.then(Effect::RowFreed(row.job.id)),
+            _ => {}
+        }
         if is != was.state {
             self.count_job(row.destination, was.state, -1);
             self.count_job(row.destination, is, 1);

@@ -1,4 +1,7 @@
-//! What the writer knows by heart. All of it but the leases' deadlines is on the disk too, and is read from there at open.
+//! What the writer knows by heart. All of it but the leases' deadlines is on the disk too, and is read from there at open; a row, when
+//! it is asked for.
+
+use std::collections::HashMap;
 
 use jobs_core::job::{DestinationName, Epoch, JobId, WorkerId};
 use jobs_core::lease::{LeaseKey, LeaseTable};
@@ -9,6 +12,7 @@ use super::codes::{COUNTERS, Counter, number};
 use super::columns::Reader;
 use super::epochs::Epochs;
 use super::names::Names;
+use super::row::Row;
 
 /// The writer's memory.
 #[derive(Debug)]
@@ -18,6 +22,9 @@ pub(super) struct Known {
     pub(super) last_seq: u64,
     /// Changed only by [`Effect`]s, when what they follow from is committed.
     pub(super) leases: LeaseTable,
+    /// Rows of jobs that were leased since the start, as they are on the disk, so that a settle reads nothing: as many as there are
+    /// leases, at most.
+    pub(super) leased_rows: HashMap<JobId, Row>,
 }
 
 /// What a batch changes in memory while it runs, as it was before.
@@ -31,10 +38,19 @@ pub(super) struct Mark {
 /// What follows in memory from a batch once it is committed.
 #[derive(Debug)]
 pub(super) enum Effect {
-    Leased { key: LeaseKey, worker: WorkerId, destination: DestinationName, now: Mono },
+    Leased {
+        key: LeaseKey,
+        worker: WorkerId,
+        destination: DestinationName,
+        now: Mono,
+    },
     Ended(LeaseKey),
     CancelRequested(JobId),
     StartTaken(u32),
+    /// The row of a leased job was written.
+    RowLeased(Box<Row>),
+    /// The row of a job was written that is leased no longer.
+    RowFreed(JobId),
 }
 
 impl Known {
@@ -46,7 +62,7 @@ impl Known {
         let last_seq: Option<i64> =
             conn.query_row(accepted, [number(&COUNTERS, Counter::Accepted)], |row| row.get(0)).optional()?;
         let last_seq = last_seq.unwrap_or_default().cast_unsigned();
-        Ok(Known { names, epochs: Epochs::new(start), last_seq, leases })
+        Ok(Known { names, epochs: Epochs::new(start), last_seq, leases, leased_rows: HashMap::new() })
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -66,6 +82,8 @@ impl Known {
             Effect::Ended(key) => self.leases.end(key),
             Effect::CancelRequested(job_id) => self.leases.request_cancel(job_id),
             Effect::StartTaken(start) => self.epochs.taken(start),
+            Effect::RowLeased(row) => drop(self.leased_rows.insert(row.job.id, *row)),
+            Effect::RowFreed(job_id) => drop(self.leased_rows.remove(&job_id)),
         }
     }
 }

@@ -199,8 +199,9 @@ mod tests {
     use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER, plain_job};
     use jobs_core::job::{Job, NewJob};
     use jobs_core::lease::LeaseKey;
+    use jobs_core::lifecycle::SettleResult;
     use jobs_core::outcome::{Class, Outcome};
-    use jobs_core::store::{Enqueued, JobStore, Judge, Report, Settlement};
+    use jobs_core::store::{Enqueued, JobStore, Judge, Report, SettleAnswer, Settlement};
     use rusqlite::{Error, ffi};
     use tempfile::TempDir;
 
@@ -275,6 +276,27 @@ mod tests {
         assert!(matches!(claim, Err(StoreError::Full(_))), "{claim:?}");
         assert!(store.leases().await.unwrap().is_empty(), "a lease that was rolled back is not remembered");
         assert_eq!(store.enqueue(vec![job(1, 10)], BEGIN).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_settle_that_was_rolled_back_is_settled_again_as_if_it_had_never_been_asked() {
+        let (_folder, store) = store();
+        store.enqueue(vec![job(1, 10)], BEGIN).await.unwrap();
+        let lease = store.claim(WORKER, vec![Rig::grant(1, 0)], BEGIN).await.unwrap().leases.remove(0);
+        let settle = || {
+            let key = LeaseKey { job_id: lease.job.id, epoch: lease.epoch };
+            let settlement = Settlement { key, report: Report::Attempted(Outcome::of(Class::Ok)) };
+            store.settle(WORKER, vec![settlement], Arc::new(TestJudge::default()), BEGIN)
+        };
+        let held = hold(&store).await;
+        let full = store.queue.ask(Of::Settle, Cost::default(), failing(ffi::SQLITE_FULL));
+        let (settled, full, ()) = tokio::join!(biased; settle(), full, async { drop(held) });
+        assert!(matches!(settled, Err(StoreError::Full(_))), "{settled:?}");
+        assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+        let again = settle().await.unwrap();
+        assert!(matches!(&again[0], SettleAnswer::Known { result: SettleResult::Applied, .. }), "{again:?}");
+        let stored = store.job(lease.job.id).await.unwrap().unwrap();
+        assert_eq!(stored.job.state.name(), jobs_core::job::StateName::Succeeded);
     }
 
     #[tokio::test]
