@@ -90,23 +90,25 @@ async fn the_alert_webhook_is_told_of_gates_and_dead_jobs_and_jobs_long_due() {
     }
     assert!(heard.iter().any(|alert| alert["alert"] == "jobs_dead" && alert["count"] == 1), "{heard:?}");
     answer(gateway.post("/api1/destinations/api2/resume"), 200).await;
-    let opened = eventually("the gate opens and that is told", async || {
+    let alert_of = async |wanted: &str, outcome: &str| {
         for lease in worker.claim(5, 0).await {
             if lease["destination"] == "alerts" {
                 let alert = told(&lease);
                 worker.report(&lease, "ok").await;
-                if alert["alert"] == "gate_opened" {
+                if alert["alert"] == wanted {
                     return Some(alert);
                 }
             } else {
-                worker.report(&lease, "down").await;
+                worker.report(&lease, outcome).await;
             }
         }
         answer(gateway.process("{}"), 202).await;
         None
-    })
-    .await;
+    };
+    let opened = eventually("the gate opens and that is told", async || alert_of("gate_opened", "down").await).await;
     assert!(opened["reason"].is_string(), "{opened}");
+    let closed = eventually("it closes and that is told", async || alert_of("gate_closed", "ok").await).await;
+    assert_eq!(closed["destination"], "api2", "{closed}");
     let jobs = answer(gateway.get("/api1/jobs?destination=alerts&state=dead"), 200).await["jobs"].clone();
     assert!(!jobs.as_array().unwrap().is_empty(), "and its own dead jobs are told to nobody");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Gateway, Worker, answer, header, problem};
+use crate::support::{Gateway, PATIENCE, Worker, answer, header, problem};
 
 /// A stream of events about jobs.
 struct Told {
@@ -17,6 +17,10 @@ impl Told {
 
     /// The next job told of; `None` at the stream's end.
     async fn next(&mut self) -> Option<Value> {
+        tokio::time::timeout(PATIENCE, self.read()).await.expect("an event comes, or the stream ends")
+    }
+
+    async fn read(&mut self) -> Option<Value> {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
                 let job = event.strip_prefix("event: job\ndata: ").map(|json| serde_json::from_str(json).unwrap());

@@ -208,6 +208,7 @@ mod tests {
     use super::super::SqliteStore;
     use super::super::error::Failed;
     use super::super::operation::{Class as Of, Cost};
+    use super::super::{claim, settle};
     use super::*;
 
     fn store() -> (TempDir, Arc<SqliteStore>) {
@@ -297,6 +298,22 @@ mod tests {
         assert!(matches!(&again[0], SettleAnswer::Known { result: SettleResult::Applied, .. }), "{again:?}");
         let stored = store.job(lease.job.id).await.unwrap().unwrap();
         assert_eq!(stored.job.state.name(), jobs_core::job::StateName::Succeeded);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_leased_and_settled_in_one_batch_is_not_taken_for_leased() {
+        let (_folder, store) = store();
+        store.enqueue(vec![job(1, 10)], BEGIN).await.unwrap();
+        let succeed = |key| vec![Settlement { key, report: Report::Attempted(Outcome::of(Class::Ok)) }];
+        let both = move |batch: &mut Batch<'_>| {
+            let lease = claim::claim(batch, WORKER, &[Rig::grant(1, 0)], BEGIN)?.leases.remove(0);
+            let key = LeaseKey { job_id: lease.job.id, epoch: lease.epoch };
+            settle::settle(batch, WORKER, succeed(key), &TestJudge::default(), BEGIN)?;
+            Ok(key)
+        };
+        let key = store.queue.ask(Of::Claim, Cost::default(), both).await.unwrap();
+        let again = store.settle(WORKER, succeed(key), Arc::new(TestJudge::default()), BEGIN).await.unwrap();
+        assert!(matches!(&again[0], SettleAnswer::Known { result: SettleResult::Repeated, .. }), "{again:?}");
     }
 
     #[tokio::test]
