@@ -45,9 +45,6 @@ const MORE_FILES: usize = 32;
 /// Memory a gateway may take while it is attacked, beyond what it had before: idle connections have their buffers.
 const MORE_MEMORY_MB: f64 = 400.0;
 
-/// What good clients wait, of what they waited before.
-const WAIT_RATIO: f64 = 2.0;
-
 /// # Errors
 /// [`DrillError`] when the programs cannot be run, or take no connections any more.
 pub(super) async fn play(
@@ -64,7 +61,8 @@ pub(super) async fn play(
     let mut found = Found::default();
 
     progress.say("good clients alone");
-    let good = Good::start(gateway.url(), seed);
+    let good = Good::start(gateway.url(), trio.folder(), seed);
+    let good = good.map_err(DrillError::io("write beside the store"))?;
     tokio::time::sleep(size.alone).await;
     let files = vitals::open_files(process);
     let (memory, attacked) = (Watch::start(process), clock::instant());
@@ -74,11 +72,10 @@ pub(super) async fn play(
 
     progress.say("waiting for all that was stored to be delivered, and all that was open to be closed");
     let served = good.stop().await;
-    let waits = (served.p99_ms(from, attacked), served.p99_ms(attacked, over));
-    let mut figure = waited(waits, size);
+    let mut figure = served.figure("good clients' p99 to the 202, of what it was", (from, attacked, over), size);
     let mut since = attacked;
     for (phase, until) in phases {
-        let waited = served.p99_ms(since, until);
+        let (waited, _) = served.p99_ms(since, until);
         // Some parts may be over before a good client has come.
         if waited.is_finite() {
             figure = figure.beside(&format!("{phase} ms"), waited);
@@ -241,12 +238,6 @@ async fn files_closed(process: u32, before: Option<usize>, found: &mut Found) {
         let files = vitals::open_files(process);
         found.violations.push(format!("the gateway has {files:?} files open, and had {before} before"));
     }
-}
-
-fn waited((alone, attacked): (f64, f64), size: Size) -> Figure {
-    let goal = if size.timed { Goal::AtMost(WAIT_RATIO) } else { Goal::None };
-    let figure = Figure::new("good clients' p99 to the 202, of what it was", attacked / alone, "", goal);
-    figure.beside("alone ms", alone).beside("attacked ms", attacked)
 }
 
 /// After all of it, it drains as ever.

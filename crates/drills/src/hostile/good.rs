@@ -1,7 +1,10 @@
 //! Good clients in the midst of bad ones: each keeps a connection, posts at a gentle pace, and notes how long it waits for its 202.
 //!
 //! They have a thread of their own, so that what the attackers of the same process do to each other is not taken for the gateway's.
+//! Nor is what the disk does: a file beside the store is synced all the time, and while that stalls, everybody waits for the disk.
 
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -10,7 +13,9 @@ use std::time::{Duration, Instant};
 use jobs_core::process::clock;
 use tokio::task::JoinSet;
 
+use super::Size;
 use crate::client::{Gateway, Http};
+use crate::figure::{Figure, Goal};
 use crate::ledger::{self, ClientLedger, Intent};
 use crate::percentile::percentile;
 use crate::trio::API2;
@@ -20,14 +25,27 @@ const CLIENTS: u64 = 4;
 /// Between two posts of one client: 80 a second in all.
 const PACE: Duration = Duration::from_millis(50);
 
+/// What they wait while there is an attack, of what they waited before.
+const WAIT_RATIO: f64 = 2.0;
+
 /// How long one request is repeated that is not acknowledged.
 const POST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two syncs of the disk.
+const SYNCS: Duration = Duration::from_millis(10);
+
+/// What a sync writes: a page, as the store's commits do.
+const PAGE: [u8; 4096] = [b'x'; 4096];
+
+/// A sync that takes this many times what it usually takes is a stall of the disk.
+const STALL: f64 = 10.0;
 
 /// The clients at work.
 #[derive(Debug)]
 pub(super) struct Good {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Served>,
+    clients: JoinHandle<Served>,
+    disk: JoinHandle<Vec<(Instant, Duration)>>,
 }
 
 /// What they got.
@@ -36,26 +54,63 @@ pub(super) struct Served {
     pub(super) client: ClientLedger,
     /// When each was sent, and how long it took to its 202.
     waits: Vec<(Instant, Duration)>,
+    /// The same of what the disk was asked to sync.
+    syncs: Vec<(Instant, Duration)>,
 }
 
 impl Served {
-    /// p99 of those that were sent from the one moment to the other, in milliseconds.
-    pub(super) fn p99_ms(&self, from: Instant, until: Instant) -> f64 {
+    /// p99 of those that were sent from the one moment to the other, in milliseconds, without those that met a stall of the disk; and
+    /// how many these were.
+    pub(super) fn p99_ms(&self, from: Instant, until: Instant) -> (f64, usize) {
         let within = self.waits.iter().filter(|(at, _)| (from..until).contains(at));
-        percentile(&mut within.map(|(_, took)| took.as_secs_f64() * 1_000.0).collect::<Vec<_>>(), 0.99)
+        let stalls = self.stalls();
+        let meets = |(at, took): &&(Instant, Duration)| {
+            stalls.iter().any(|(began, lasted)| *at < *began + *lasted && *began < *at + *took)
+        };
+        let (met, others): (Vec<_>, Vec<_>) = within.partition(meets);
+        let mut others: Vec<f64> = others.iter().map(|(_, took)| took.as_secs_f64() * 1_000.0).collect();
+        (percentile(&mut others, 0.99), met.len())
+    }
+
+    /// What was waited from `attacked` to `over`, of what was waited from `began` to `attacked`.
+    pub(super) fn figure(
+        &self,
+        name: &str,
+        (began, attacked, over): (Instant, Instant, Instant),
+        size: Size,
+    ) -> Figure {
+        let ((alone, first), (meanwhile, second)) = (self.p99_ms(began, attacked), self.p99_ms(attacked, over));
+        let goal = if size.timed { Goal::AtMost(WAIT_RATIO) } else { Goal::None };
+        Figure::new(name, meanwhile / alone, "", goal)
+            .beside("alone ms", alone)
+            .beside("attacked ms", meanwhile)
+            .beside("left out, as the disk stalled", (first + second) as f64)
+            .beside("of them", self.waits.len() as f64)
+    }
+
+    fn stalls(&self) -> Vec<(Instant, Duration)> {
+        let mut took: Vec<f64> = self.syncs.iter().map(|(_, took)| took.as_secs_f64()).collect();
+        let bound = STALL * percentile(&mut took, 0.5);
+        self.syncs.iter().filter(|(_, took)| took.as_secs_f64() > bound).copied().collect()
     }
 }
 
 impl Good {
-    /// Begins to post to the destination [`API2`] of the gateway at `url`.
-    pub(super) fn start(url: &str, seed: u64) -> Self {
+    /// Begins to post to the destination [`API2`] of the gateway at `url`, whose store is in `folder`.
+    ///
+    /// # Errors
+    /// When no file can be made in `folder`.
+    pub(super) fn start(url: &str, folder: &Path, seed: u64) -> std::io::Result<Self> {
+        let file = tempfile::tempfile_in(folder)?;
         let (url, stop) = (url.to_owned(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
+        let clients = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime of one thread needs nothing but a few files").block_on(all(&url, seed, &stopped))
         });
-        Good { stop, thread }
+        let stopped = Arc::clone(&stop);
+        let disk = std::thread::spawn(move || syncs(file, &stopped));
+        Ok(Good { stop, clients, disk })
     }
 
     /// Posts no more, and waits until what was posted is acknowledged.
@@ -64,9 +119,22 @@ impl Good {
     /// When posting panicked.
     pub(super) async fn stop(self) -> Served {
         self.stop.store(true, Ordering::Relaxed);
-        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
-        joined.expect("waiting does not panic").expect("posting does not panic")
+        let join = || (self.clients.join(), self.disk.join());
+        let (served, syncs) = tokio::task::spawn_blocking(join).await.expect("waiting does not panic");
+        Served { syncs: syncs.expect("syncing does not panic"), ..served.expect("posting does not panic") }
     }
+}
+
+/// Syncs `file` all the time; answers with when each sync began, and how long it took.
+fn syncs(mut file: std::fs::File, stop: &AtomicBool) -> Vec<(Instant, Duration)> {
+    let mut syncs = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = clock::instant();
+        file.write_all(&PAGE).and_then(|()| file.sync_data()).expect("a page can be written beside the store");
+        syncs.push((began, began.elapsed()));
+        std::thread::sleep(SYNCS);
+    }
+    syncs
 }
 
 async fn all(url: &str, seed: u64, stop: &Arc<AtomicBool>) -> Served {

@@ -36,9 +36,6 @@ const STOPPED: Duration = Duration::from_secs(20);
 /// The outcome of an attempt whose lease lapsed.
 const LOST: &str = "lost";
 
-/// What good clients wait, of what they waited before.
-const WAIT_RATIO: f64 = 2.0;
-
 /// # Errors
 /// [`DrillError`] when the programs cannot be run or steered.
 pub(super) async fn play(
@@ -57,7 +54,8 @@ pub(super) async fn play(
     let gateway = trio.gateway().clone();
 
     progress.say(&format!("a good destination alone, then {} hostile ones beside it", all.len()));
-    let good = Good::start(gateway.url(), seed);
+    let good = Good::start(gateway.url(), trio.folder(), seed);
+    let good = good.map_err(DrillError::io("write beside the store"))?;
     let began = clock::instant();
     tokio::time::sleep(size.alone).await;
     let (memory, attacked) = (Watch::start(trio.workers()[0].id()), clock::instant());
@@ -189,8 +187,6 @@ async fn delivered(
     if findings.delivered != findings.accepted {
         violations.push(format!("{} of {} good jobs were delivered", findings.delivered, findings.accepted));
     }
-    let (alone, meanwhile) = (served.p99_ms(began + size.alone / 4, attacked), served.p99_ms(attacked, over));
-    let goal = if size.timed { Goal::AtMost(WAIT_RATIO) } else { Goal::None };
-    let figure = Figure::new("beside them, good clients' p99 to the 202, of before", meanwhile / alone, "", goal);
-    Ok(figure.beside("before ms", alone).beside("beside them ms", meanwhile))
+    let times = (began + size.alone / 4, attacked, over);
+    Ok(served.figure("beside them, good clients' p99 to the 202, of before", times, size))
 }
