@@ -75,7 +75,7 @@ pub(super) async fn play(
     let mut figure = served.figure("good clients' p99 to the 202, of what it was", (from, attacked, over), size);
     let mut since = attacked;
     for (phase, until) in phases {
-        let (waited, _) = served.p99_ms(since, until);
+        let waited = served.p99_ms(since, until);
         // Some parts may be over before a good client has come.
         if waited.is_finite() {
             figure = figure.beside(&format!("{phase} ms"), waited);

@@ -1,7 +1,8 @@
 //! Good clients in the midst of bad ones: each keeps a connection, posts at a gentle pace, and notes how long it waits for its 202.
 //!
 //! They have a thread of their own, so that what the attackers of the same process do to each other is not taken for the gateway's.
-//! Nor is what the disk does: a file beside the store is synced all the time, and while that stalls, everybody waits for the disk.
+//! Nor is what the disk does: a file beside the store is synced all the time, and while that stalls, everybody waits for the disk. That
+//! time, and no more, is taken off a wait.
 
 use std::io::Write;
 use std::path::Path;
@@ -37,8 +38,8 @@ const SYNCS: Duration = Duration::from_millis(10);
 /// What a sync writes: a page, as the store's commits do.
 const PAGE: [u8; 4096] = [b'x'; 4096];
 
-/// A sync that takes this many times what it usually takes is a stall of the disk.
-const STALL: f64 = 10.0;
+/// A sync that takes longer is a stall of the disk: beyond what it waits for a processor that others keep busy, as measured.
+const STALL: Duration = Duration::from_millis(20);
 
 /// The clients at work.
 #[derive(Debug)]
@@ -59,19 +60,6 @@ pub(super) struct Served {
 }
 
 impl Served {
-    /// p99 of those that were sent from the one moment to the other, in milliseconds, without those that met a stall of the disk; and
-    /// how many these were.
-    pub(super) fn p99_ms(&self, from: Instant, until: Instant) -> (f64, usize) {
-        let within = self.waits.iter().filter(|(at, _)| (from..until).contains(at));
-        let stalls = self.stalls();
-        let meets = |(at, took): &&(Instant, Duration)| {
-            stalls.iter().any(|(began, lasted)| *at < *began + *lasted && *began < *at + *took)
-        };
-        let (met, others): (Vec<_>, Vec<_>) = within.partition(meets);
-        let mut others: Vec<f64> = others.iter().map(|(_, took)| took.as_secs_f64() * 1_000.0).collect();
-        (percentile(&mut others, 0.99), met.len())
-    }
-
     /// What was waited from `attacked` to `over`, of what was waited from `began` to `attacked`.
     pub(super) fn figure(
         &self,
@@ -79,19 +67,32 @@ impl Served {
         (began, attacked, over): (Instant, Instant, Instant),
         size: Size,
     ) -> Figure {
-        let ((alone, first), (meanwhile, second)) = (self.p99_ms(began, attacked), self.p99_ms(attacked, over));
+        let (alone, meanwhile) = (self.p99_ms(began, attacked), self.p99_ms(attacked, over));
+        let stalls = || self.stalls().map(|(_, took)| took.as_secs_f64());
         let goal = if size.timed { Goal::AtMost(WAIT_RATIO) } else { Goal::None };
         Figure::new(name, meanwhile / alone, "", goal)
             .beside("alone ms", alone)
             .beside("attacked ms", meanwhile)
-            .beside("left out, as the disk stalled", (first + second) as f64)
-            .beside("of them", self.waits.len() as f64)
+            .beside("stalls of the disk", stalls().count() as f64)
+            .beside("their longest s", stalls().fold(0.0, f64::max))
     }
 
-    fn stalls(&self) -> Vec<(Instant, Duration)> {
-        let mut took: Vec<f64> = self.syncs.iter().map(|(_, took)| took.as_secs_f64()).collect();
-        let bound = STALL * percentile(&mut took, 0.5);
-        self.syncs.iter().filter(|(_, took)| took.as_secs_f64() > bound).copied().collect()
+    /// p99 of those that were sent from the one moment to the other, in milliseconds, without what they waited for a stalled disk.
+    pub(super) fn p99_ms(&self, from: Instant, until: Instant) -> f64 {
+        let within = self.waits.iter().filter(|(at, _)| (from..until).contains(at));
+        let of_gateway = |(at, took): &(Instant, Duration)| took.saturating_sub(self.stalled(*at, *at + *took));
+        percentile(&mut within.map(|wait| of_gateway(wait).as_secs_f64() * 1_000.0).collect::<Vec<_>>(), 0.99)
+    }
+
+    /// For how long the disk stalled between the one moment and the other.
+    fn stalled(&self, from: Instant, until: Instant) -> Duration {
+        let overlap =
+            |(began, took): &(Instant, Duration)| until.min(*began + *took).saturating_duration_since(from.max(*began));
+        self.stalls().map(overlap).sum()
+    }
+
+    fn stalls(&self) -> impl Iterator<Item = &(Instant, Duration)> {
+        self.syncs.iter().filter(|(_, took)| *took > STALL)
     }
 }
 
@@ -164,4 +165,26 @@ async fn one(gateway: Gateway, run: String, seed: u64, stop: Arc<AtomicBool>) ->
         tokio::time::sleep(PACE).await;
     }
     served
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_wait_only_the_time_in_which_the_disk_stalled_is_taken_off() {
+        let start = clock::instant();
+        let at = |ms| start + Duration::from_millis(ms);
+        let lasting = |from, ms| (at(from), Duration::from_millis(ms));
+        let p99 = |waits: &[(Instant, Duration)], syncs: &[(Instant, Duration)]| {
+            let served = Served { waits: waits.to_vec(), syncs: syncs.to_vec(), ..Served::default() };
+            served.p99_ms(at(0), at(1_000))
+        };
+        assert_eq!(p99(&[lasting(10, 50)], &[lasting(0, 40)]), 20.0, "30 of its 50 ms");
+        assert_eq!(p99(&[lasting(10, 50)], &[lasting(0, 30), lasting(40, 30)]), 10.0, "the first 20 and the last 20");
+        assert_eq!(p99(&[lasting(10, 5_000)], &[lasting(100, 40)]), 4_960.0, "a stall excuses no more than itself");
+        assert_eq!(p99(&[lasting(10, 50)], &[lasting(0, 20)]), 50.0, "that is no stall");
+        assert_eq!(p99(&[lasting(10, 50), lasting(1_000, 90)], &[]), 50.0, "another was sent later");
+        assert!(p99(&[], &[]).is_nan(), "which misses any goal");
+    }
 }

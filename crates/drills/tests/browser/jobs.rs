@@ -13,8 +13,8 @@ async fn jobs_are_filtered_and_what_was_asked_for_is_in_the_address() {
     browser.go("/jobs").await;
     browser.choose("state", "dead").await;
     browser.press("Show").await;
-    browser.shows(&short(dead)).await;
     browser.becomes("new URLSearchParams(location.search).get('state')", "dead".into()).await;
+    browser.shows(&short(dead)).await;
     assert!(!browser.text().await.contains(&short(held)));
     browser.choose("state", "").await;
     browser.write("q", "apple").await;
