@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use jobs_core::lease::SWEEP_INTERVAL;
 use jobs_core::process::tasks;
-use jobs_core::store::StoreError;
+use jobs_core::store::{Purged, StoreError};
 
 use crate::app::App;
 use crate::{alerts, redriver, watchdog};
 
 /// Sweeps in a row before the next pause: with some hundreds of jobs each, what falls due at once is soon done, in small commits.
 const SWEEPS_IN_A_ROW: usize = 20;
-/// Between two steps of a purge that has more to do: some thousands of jobs a second, and room for requests in between.
+/// Longest rest between two steps of a purge that has more to do.
 const PURGE_STEP: Duration = Duration::from_millis(50);
+/// It rests so many times as long as the step before took, where that is shorter: with a pause of a fixed length it would fall behind
+/// where more jobs come in than it deletes, and the store would grow without end.
+const REST_PER_STEP: u32 = 3;
 /// Between two looks for something to purge. Retention is in hours.
 const PURGE_PAUSE: Duration = Duration::from_secs(5);
 /// How often the disk is looked at, to refuse before anything is read and to tell of it. The store looks before each commit as
@@ -69,14 +72,23 @@ async fn sweep(app: Arc<App>) {
 async fn purge(app: Arc<App>) {
     let mut pause = PURGE_PAUSE;
     while goes_on(&app, pause).await {
-        pause = match app.store.purge(app.limits.retention, app.clock.now()).await {
-            Ok(0) => PURGE_PAUSE,
-            Ok(_) => PURGE_STEP,
+        let begun = app.clock.now();
+        pause = match app.store.purge(app.limits.retention, begun).await {
+            Ok(purged) => pause_after(purged, app.clock.now().mono.since(begun.mono)),
             Err(error) => {
                 report("purge", &error);
                 PURGE_PAUSE
             }
         };
+    }
+}
+
+/// How long the purger rests after a step that took so long. One that had room for nothing is not asked again at once.
+fn pause_after(purged: Purged, took: Duration) -> Duration {
+    match purged {
+        Purged { more: false, .. } => PURGE_PAUSE,
+        Purged { jobs: 0, more: true } => PURGE_STEP,
+        Purged { more: true, .. } => (took * REST_PER_STEP).min(PURGE_STEP),
     }
 }
 
@@ -130,5 +142,19 @@ pub(crate) fn report(step: &str, error: &StoreError) {
         StoreError::Full(_) | StoreError::Busy(_) | StoreError::Unusable(_) => {
             log::warn!(error:% = error; "could not {step}; trying again")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_goes_on_soon_while_there_is_more_and_not_in_a_loop_where_nothing_has_room() {
+        let quick = Duration::from_millis(4);
+        let after = |jobs, more, took| pause_after(Purged { jobs, more }, took);
+        assert_eq!([after(500, true, quick), after(1, true, quick)], [3 * quick; 2]);
+        assert_eq!([after(500, true, 100 * quick), after(0, true, quick)], [PURGE_STEP; 2]);
+        assert_eq!([after(499, false, quick), after(0, false, quick)], [PURGE_PAUSE; 2]);
     }
 }

@@ -23,7 +23,7 @@ use crate::lease::{Extended, LeaseKey};
 use crate::lifecycle::{Cancel, Redrive};
 use crate::outcome::Response;
 use crate::store::{
-    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Retention, SettleAnswer,
+    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Purged, Retention, SettleAnswer,
     Settlement, Stats, Steered, StoreError, Swept,
 };
 use crate::time::{Now, Timestamp};
@@ -129,7 +129,7 @@ impl JobStore for MemoryStore {
         self.step(|state| state.sweep(judge.as_ref(), now))
     }
 
-    async fn purge(&self, retention: Retention, now: Now) -> Result<u64, StoreError> {
+    async fn purge(&self, retention: Retention, now: Now) -> Result<Purged, StoreError> {
         self.step(|state| state.purge(retention, now))
     }
 

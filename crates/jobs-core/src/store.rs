@@ -150,6 +150,15 @@ pub struct Swept {
     pub expired: Vec<Job>,
 }
 
+/// What a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// Jobs that are gone.
+    pub jobs: u64,
+    /// It stopped at a limit: there may be more to delete.
+    pub more: bool,
+}
+
 /// The answer to a cancel or redrive; `None` where there is no such job.
 pub type Steered<T> = Option<(T, Job)>;
 
@@ -312,8 +321,8 @@ pub trait JobStore: Steering {
     async fn sweep(&self, judge: Arc<dyn Judge>, now: Now) -> Result<Swept, StoreError>;
 
     /// Deletes finished jobs older than `retention` with all that belongs to them, some hundreds a call at most, and keys
-    /// that have outlived theirs. Answers how many jobs. Keeps a dead job that blocks its ordering key.
-    async fn purge(&self, retention: Retention, now: Now) -> Result<u64, StoreError>;
+    /// that have outlived theirs. Keeps a dead job that blocks its ordering key.
+    async fn purge(&self, retention: Retention, now: Now) -> Result<Purged, StoreError>;
 
     /// A job with its attempt log, oldest first.
     async fn job(&self, id: JobId) -> Result<Option<JobDetail>, StoreError>;

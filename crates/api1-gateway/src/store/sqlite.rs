@@ -51,7 +51,7 @@ use jobs_core::lifecycle::{Cancel, Redrive};
 use jobs_core::meters::Meters;
 use jobs_core::outcome::Response;
 use jobs_core::store::{
-    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Retention, SettleAnswer,
+    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Purged, Retention, SettleAnswer,
     Settlement, Stats, Steered, StoreError, Swept,
 };
 use jobs_core::time::{Now, Timestamp};
@@ -194,7 +194,7 @@ impl JobStore for SqliteStore {
         self.queue.ask(Class::Settle, sweep::COST, work).await
     }
 
-    async fn purge(&self, retention: Retention, now: Now) -> Result<u64, StoreError> {
+    async fn purge(&self, retention: Retention, now: Now) -> Result<Purged, StoreError> {
         let work = move |batch: &mut batch::Batch<'_>| Ok(sweep::purge(batch, retention, now.wall)?);
         self.queue.ask(Class::Enqueue, sweep::COST, work).await
     }

@@ -14,7 +14,7 @@ use jobs_core::outcome::Response;
 use jobs_core::redrive::{Change, MassRedrive, Plan, Unfit};
 use jobs_core::steering::{Act, AuditLine, Redriven, Resolution, Resolve, Steering};
 use jobs_core::store::{
-    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Retention, SettleAnswer,
+    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, JobStore, Judge, Page, Purged, Retention, SettleAnswer,
     Settlement, Stats, Steered, StoreError, Swept,
 };
 use jobs_core::time::{Now, Timestamp};
@@ -163,7 +163,7 @@ impl JobStore for FakeStore {
         self.inner.sweep(judge, now).await
     }
 
-    async fn purge(&self, retention: Retention, now: Now) -> Result<u64, StoreError> {
+    async fn purge(&self, retention: Retention, now: Now) -> Result<Purged, StoreError> {
         self.inner.purge(retention, now).await
     }
 

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use api1_gateway::store::sqlite::SqliteStore;
 use jobs_core::conformance::{StoreUnderTest, differential};
-use jobs_core::job::{JobId, NewJob};
-use jobs_core::store::JobStore;
+use jobs_core::job::{JobId, NewJob, Tick};
+use jobs_core::store::{Grant, JobStore};
 use jobs_core::time::Now;
 use tempfile::TempDir;
 
@@ -46,7 +46,21 @@ async fn jobs_that_come_in_together_share_commits() {
     assert!(commits < JOBS / 2, "{commits} commits for {JOBS} jobs");
 }
 
-use jobs_core::conformance::rig::BEGIN;
+#[tokio::test]
+async fn pages_full_of_new_jobs_are_not_split_when_they_are_claimed() {
+    let database = Sqlite::new();
+    let store = database.open_sqlite();
+    store.enqueue((1..=1_000).map(job).collect(), BEGIN).await.expect("the jobs are accepted");
+    let before = database.pages_in_use();
+    // As in a store that was opened very often: ticks are long numbers.
+    let grant = Grant { begun: Tick(i64::MAX.cast_unsigned()), ok_begun: Tick(1 << 50), ..Rig::grant(1_000, 0) };
+    let claimed = store.claim(WORKER, vec![grant], BEGIN).await.expect("a claim is answered");
+    assert_eq!(claimed.leases.len(), 1_000);
+    // The index of leases grows by as many as that of waiting jobs shrinks, or fewer.
+    assert!(database.pages_in_use() <= before + 2, "{} pages, and {before} before", database.pages_in_use());
+}
+
+use jobs_core::conformance::rig::{BEGIN, Rig, WORKER};
 
 /// A job with an id of its own, and nothing special.
 fn job(n: u128) -> NewJob {
@@ -75,6 +89,13 @@ struct Sqlite {
 impl Sqlite {
     fn new() -> Self {
         Sqlite { folder: tempfile::tempdir().expect("a folder for the test") }
+    }
+
+    /// Pages that hold something.
+    fn pages_in_use(&self) -> i64 {
+        let conn = rusqlite::Connection::open(self.path()).expect("the file opens");
+        let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("a pragma is read");
+        pragma("page_count") - pragma("freelist_count")
     }
 
     fn path(&self) -> PathBuf {

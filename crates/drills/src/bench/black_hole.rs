@@ -15,7 +15,7 @@ use crate::trio::ports::ANY_PORT;
 /// How much of their throughput the others keep.
 const GOAL: f64 = 0.95;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// The one that may swallow calls.
 const HOLE: &str = "hole";

@@ -22,6 +22,9 @@ const WRITTEN_GOAL_KIB: f64 = 4.0;
 /// What the allocator may keep or give back between two quarters, in percent.
 const GROWTH_GOAL_PERCENT: f64 = 10.0;
 
+/// Jobs that are not purged are those of at most so long, if the purge keeps pace: they are kept for a second, and it looks every five.
+const PURGE_GOAL_SECONDS: f64 = 10.0;
+
 /// Accepted and not yet delivered, at most: memory is to be that of finished jobs, not of a backlog.
 const BACKLOG: u64 = 10_000;
 
@@ -49,13 +52,15 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     let (done, watched) = tokio::join!(loading, watch(jobs, &permits, &mut counter, &mut memory, &trio));
     watched?;
     let done = done.map_err(BenchError::io("put load on the gateway"))?;
-    let left = all_purged(&trio, jobs).await?;
+    let left = not_purged(&trio).await?;
+    all_purged(&trio, jobs).await;
     let written = usage::written_bytes(memory.processes[0]).zip(written_before);
     let written = written.map_or(f64::NAN, |(after, before)| (after - before) as f64 / jobs as f64 / 1024.0);
     let per_second = done.per_second();
     let [gateway, worker] = [0, 1].map(|process| memory.of(process));
-    // A short run is over before everything has grown to its working size.
-    let growth_goal = if bench.quick { Goal::None } else { Goal::AtMost(GROWTH_GOAL_PERCENT) };
+    // A short run is over before everything has grown to its working size, and before the first purge.
+    let long = |goal| if bench.quick { Goal::None } else { goal };
+    let (growth_goal, purge_goal) = (long(Goal::AtMost(GROWTH_GOAL_PERCENT)), long(Goal::AtMost(PURGE_GOAL_SECONDS)));
     Ok(vec![
         Figure::new(
             &format!("gateway memory over {jobs} jobs, most"),
@@ -64,11 +69,11 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
             Goal::AtMost(GATEWAY_GOAL_MB),
         )
         .beside("accepted and delivered /s", per_second)
-        .beside("client's share of the processors", done.client_share())
-        .beside("finished jobs not yet purged at the end", left),
+        .beside("client's share of the processors", done.client_share()),
         Figure::new("gateway memory, last quarter over second", gateway.growth_percent, "%", growth_goal),
         Figure::new("worker memory, most", worker.most_mb, "MB", Goal::AtMost(WORKER_GOAL_MB)),
         Figure::new("written per job's whole life", written, "KiB", Goal::AtMost(WRITTEN_GOAL_KIB)),
+        Figure::new("jobs not purged when the load ended", left / per_second, "s of load", purge_goal),
     ])
 }
 
@@ -108,11 +113,14 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// Waits until the finished jobs are gone; answers with how many are not.
-async fn all_purged(trio: &Trio, jobs: u64) -> Result<f64, BenchError> {
-    wait::until(PURGE_LIMIT, async || trio.gateway().stats().await.ok().filter(|stats| stats.purged >= jobs)).await;
+async fn not_purged(trio: &Trio) -> Result<f64, BenchError> {
     let stats = trio.gateway().stats().await?;
     Ok(stats.accepted.saturating_sub(stats.purged) as f64)
+}
+
+/// Waits until the finished jobs are gone, so that what is written for that is counted too.
+async fn all_purged(trio: &Trio, jobs: u64) {
+    wait::until(PURGE_LIMIT, async || trio.gateway().stats().await.ok().filter(|stats| stats.purged >= jobs)).await;
 }
 
 /// Memory of gateway and worker over time, in bytes.

@@ -272,7 +272,7 @@ impl Rig {
     }
 
     pub async fn purge(&self, retention: Retention) -> u64 {
-        self.store.purge(retention, self.now).await.expect("a purge is answered")
+        self.store.purge(retention, self.now).await.expect("a purge is answered").jobs
     }
 
     pub async fn stored(&self, id: JobId) -> Job {

@@ -314,10 +314,19 @@ impl Script {
             unknown: class == Class::Down && self.dice.chance(50),
             response: self.dice.chance(50).then(|| Response {
                 content_type: self.dice.chance(50).then(|| "text/plain".to_owned()),
-                body: Bytes::from(self.dice.roll().to_le_bytes().to_vec()),
+                body: self.answer(),
                 truncated: self.dice.chance(20),
             }),
         })
+    }
+
+    /// Text or not, longer than an excerpt or not.
+    fn answer(&mut self) -> Bytes {
+        match self.dice.below(4) {
+            0 => Bytes::from(self.dice.roll().to_le_bytes().to_vec()),
+            1 => Bytes::from("x".repeat(Response::MAX_EXCERPT + self.dice.below(2) as usize)),
+            _ => Bytes::from(format!("answer {}", self.dice.below(1_000))),
+        }
     }
 
     fn cancel(&mut self) -> Step {

@@ -172,13 +172,47 @@ pub async fn the_last_answer_that_there_was_is_kept(under_test: &impl StoreUnder
         |body: &'static [u8], truncated| Response { body: Bytes::from_static(body), truncated, content_type: None };
     let kind = Some("application/octet-stream".to_owned());
     let first = Response { content_type: kind, ..answer(b"\0\xff first", true) };
-    let answers = [(Some(503), Some(first.clone())), (None, None), (Some(500), Some(answer(b"", false)))];
-    let kept = [(Some(503), first.clone()), (Some(503), first), (Some(500), answer(b"", false))];
+    let text = Response { content_type: Some("text/plain".to_owned()), ..answer(b"try\0later", false) };
+    let long = answer(&[b'x'; Response::MAX_EXCERPT + 1], false);
+    let answers = [
+        (Some(503), Some(first.clone())),
+        (None, None),
+        (Some(429), Some(text.clone())),
+        (None, None),
+        (Some(502), Some(long.clone())),
+        (Some(500), Some(answer(b"again", false))),
+        (Some(500), Some(answer(b"again", true))),
+        (Some(500), Some(answer(b"", false))),
+        (Some(503), Some(text.clone())),
+    ];
+    let kept = [
+        (Some(503), first.clone()),
+        (Some(503), first),
+        (Some(429), text.clone()),
+        (Some(429), text.clone()),
+        (Some(502), long.clone()),
+        (Some(500), answer(b"again", false)),
+        (Some(500), answer(b"again", true)),
+        (Some(500), answer(b"", false)),
+        (Some(503), text.clone()),
+    ];
     for ((status, response), kept) in answers.into_iter().zip(kept) {
         let outcome = Outcome { status, response, ..Outcome::of(Class::Down) };
         rig.settle_outcome(rig.claim_one().await, outcome).await;
         assert_eq!(rig.store.response(id).await, Ok(Some(kept)));
         rig.pass(seconds(300));
+    }
+    rig.cancel(id).await;
+    let short = answer(b"in short", false);
+    let odd = Response { content_type: Some(String::new()), ..short.clone() };
+    for (before, after) in [(&long, &short), (&short, &long), (&odd, &text)] {
+        let id = rig.accept_one().await;
+        let ends = |class, response: &Response| Outcome { response: Some(response.clone()), ..Outcome::of(class) };
+        rig.settle_outcome(rig.claim_one().await, ends(Class::JobFail, before)).await;
+        rig.redrive(id).await;
+        assert_eq!(rig.store.response(id).await, Ok(Some((None, before.clone()))));
+        rig.settle_outcome(rig.claim_one().await, ends(Class::Ok, after)).await;
+        assert_eq!(rig.store.response(id).await, Ok(Some((None, after.clone()))), "of the latest generation");
     }
 }
 

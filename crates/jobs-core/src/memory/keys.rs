@@ -51,15 +51,16 @@ impl Keys {
     }
 
     /// Forgets keys that have lived alone for `keep`, the oldest first, `limit` at most.
-    pub(super) fn forget(&mut self, keep: Duration, now: Timestamp, limit: usize) {
-        for _ in 0..limit {
+    pub(super) fn forget(&mut self, keep: Duration, now: Timestamp, limit: usize) -> usize {
+        for forgotten in 0..limit {
             match self.orphans.first() {
                 Some((purged_at, _)) if purged_at.plus(keep) <= now => {}
-                Some(_) | None => return,
+                Some(_) | None => return forgotten,
             }
             if let Some((_, name)) = self.orphans.pop_first() {
                 self.bound.remove(&name);
             }
         }
+        limit
     }
 }

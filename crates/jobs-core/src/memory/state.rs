@@ -21,8 +21,8 @@ use crate::lifecycle::{
 use crate::outcome::{Outcome, Response};
 use crate::steering::AuditLine;
 use crate::store::{
-    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, Judge, Lease, Page, Report, Retention, SettleAnswer,
-    Settlement, Stats, Steered, StoreError, Swept,
+    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, Judge, Lease, Page, Purged, Report, Retention,
+    SettleAnswer, Settlement, Stats, Steered, StoreError, Swept,
 };
 use crate::time::{Mono, Now, Timestamp};
 
@@ -301,18 +301,18 @@ impl State {
 
     /// See [`crate::store::JobStore::purge`]: [`STEP_LIMIT`] jobs at most, then as many keys. A key's time begins when its
     /// job is purged.
-    pub fn purge(&mut self, retention: Retention, now: Now) -> u64 {
+    pub fn purge(&mut self, retention: Retention, now: Now) -> Purged {
         let gone = self.shelf.past_retention(retention, now.wall, STEP_LIMIT);
-        let count = gone.len() as u64;
+        let jobs = gone.len();
         for seq in gone {
             let record = self.shelf.remove(seq);
             if let Some(name) = record.key {
                 self.keys.orphan(name, record.job.state.name(), now.wall);
             }
         }
-        self.purged += count;
-        self.keys.forget(retention.keys, now.wall, STEP_LIMIT);
-        count
+        self.purged += jobs as u64;
+        let keys = self.keys.forget(retention.keys, now.wall, STEP_LIMIT);
+        Purged { jobs: jobs as u64, more: jobs == STEP_LIMIT || keys == STEP_LIMIT }
     }
 
     pub fn job(&self, id: JobId) -> Option<JobDetail> {

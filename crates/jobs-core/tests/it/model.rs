@@ -151,7 +151,7 @@ impl Watched {
                     self.note_end(job, judge);
                 }
             }
-            Step::Purge(retention) => drop(self.state.purge(retention, now)),
+            Step::Purge(retention) => _ = self.state.purge(retention, now),
             Step::PutGate(destination, gate) => self.state.put_gate(destination, gate),
             Step::Reopen => self.state.restart(self.state.start() + 1, now.mono),
             Step::Look => {}

@@ -159,7 +159,7 @@ fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &
             let lapsed = swept.lapsed.iter().map(|(.., job)| format!("lapsed {}", ended(job)));
             lapsed.chain(swept.expired.iter().map(|job| format!("expired {}", ended(job)))).collect()
         }
-        Step::Purge(retention) => vec![format!("purged some: {}", state.purge(retention, now) > 0)],
+        Step::Purge(retention) => vec![format!("purged some: {}", state.purge(retention, now).jobs > 0)],
         Step::PutGate(..) | Step::Look => Vec::new(),
         Step::Reopen => {
             state.restart(state.start() + 1, now.mono);

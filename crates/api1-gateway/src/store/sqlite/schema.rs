@@ -10,7 +10,12 @@ use sha2::{Digest, Sha256};
 use super::open::OpenError;
 
 /// All steps, the first is number 1.
-const STEPS: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 const STEP_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_step (
     number     INTEGER PRIMARY KEY,
@@ -96,6 +101,21 @@ mod tests {
         migrated(&conn, &[FIRST, SECOND]).unwrap();
         assert!(conn.table_exists(None, "two").unwrap());
         assert_eq!(conn.query_row("SELECT n FROM one", [], |row| row.get(0)), Ok(7));
+    }
+
+    #[test]
+    fn an_answer_that_was_kept_before_step_4_is_still_read() {
+        let conn = Connection::open_in_memory().unwrap();
+        migrated(&conn, &STEPS[..3]).unwrap();
+        conn.execute_batch(
+            "INSERT INTO attempt VALUES (7, 0, 1, 1, zeroblob(16), 0, 0, 3, 0, 503, NULL, 'later', NULL, NULL);
+            INSERT INTO response VALUES (7, 503, 'text/plain', 0, x'6c61746572')",
+        )
+        .unwrap();
+        migrated(&conn, &STEPS).unwrap();
+        let (status, answer) = super::super::attempt::read_response(&conn, 7).unwrap().unwrap();
+        assert_eq!((status, &answer.body[..], answer.truncated), (Some(503), b"later".as_slice(), false));
+        assert_eq!(answer.content_type.as_deref(), Some("text/plain"));
     }
 
     #[test]

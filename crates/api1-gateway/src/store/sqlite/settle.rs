@@ -80,11 +80,8 @@ fn settle_attempted(
     if settled.result == SettleResult::Applied {
         row.decide_blocking(policy.ordering_on_dead);
         if let Some(line) = &settled.attempt {
-            attempt::insert(&mut batch.statements, row, line)?;
+            attempt::log(&mut batch.statements, row, line, outcome.response.as_ref())?;
             batch.count(Counter::Attempts, 1);
-        }
-        if let Some(response) = &outcome.response {
-            attempt::keep_response(&mut batch.statements, row.seq(), outcome.status, response)?;
         }
     }
     Ok(settled)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jobs_core::job::StateName;
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, DuplicateCause};
-use jobs_core::store::{Judge, Retention, Swept};
+use jobs_core::store::{Judge, Purged, Retention, Swept};
 use jobs_core::time::{Now, Timestamp};
 use rusqlite::Result;
 
@@ -56,7 +56,7 @@ fn lapse(batch: &mut Batch<'_>, key: LeaseKey, judge: &dyn Judge, now: Timestamp
     let Some(lapsed) = lifecycle::lapse(&mut row.job, key.epoch, &policy, now) else { return Ok(()) };
     row.decide_blocking(policy.ordering_on_dead);
     batch.save(&row, was)?;
-    attempt::insert(&mut batch.statements, &row, &lapsed.attempt)?;
+    attempt::log(&mut batch.statements, &row, &lapsed.attempt, None)?;
     if lapsed.attempt.next_run_at.is_some() {
         batch.count(Counter::Duplicates(DuplicateCause::LeaseLapsed), 1);
     }
@@ -65,33 +65,35 @@ fn lapse(batch: &mut Batch<'_>, key: LeaseKey, judge: &dyn Judge, now: Timestamp
 }
 
 /// See [`jobs_core::store::JobStore::purge`]. A key's time begins when its job is purged.
-pub(super) fn purge(batch: &mut Batch<'_>, retention: Retention, now: Timestamp) -> Result<u64> {
+pub(super) fn purge(batch: &mut Batch<'_>, retention: Retention, now: Timestamp) -> Result<Purged> {
     let done = "SELECT seq FROM job WHERE state IN (2, 4) AND finished_at <= ? ORDER BY finished_at LIMIT ?";
     let dead =
         "SELECT seq FROM job WHERE state = 3 AND place IS NULL AND finished_at <= ? ORDER BY finished_at LIMIT ?";
     let mut spare = batch.spend(STEP_LIMIT);
     let mut gone = find(batch, done, before(now, retention.succeeded), spare)?;
     gone.extend(find(batch, dead, before(now, retention.dead), spare - gone.len())?);
+    let mut more = gone.len() == spare;
     let mut bytes = 0;
-    let mut purged = 0;
+    let mut jobs = 0;
     for seq in gone {
         let size = Size::of(batch, seq)?;
         let writes = size.writes();
-        if bytes > STEP_BYTES || writes > spare && !(purged == 0 && fits(batch, writes - spare, writes)) {
+        if bytes > STEP_BYTES || writes > spare && !(jobs == 0 && fits(batch, writes - spare, writes)) {
+            more = true;
             break;
         }
         spare = spare.saturating_sub(writes);
         bytes += size.bytes + size.attempts;
         delete(batch, seq, now)?;
-        purged += 1;
+        jobs += 1;
     }
-    batch.count(Counter::Purged, purged);
+    batch.count(Counter::Purged, jobs);
     let keys = "DELETE FROM idempotency_key WHERE seq IN (SELECT seq FROM idempotency_key
         WHERE purged_at IS NOT NULL AND purged_at <= ? ORDER BY purged_at LIMIT ?)";
     // With what the jobs have left of their share.
-    let most = (spare + batch.spend(STEP_LIMIT.saturating_sub(spare))) as i64;
-    batch.conn.prepare_cached(keys)?.execute((before(now, retention.keys), most))?;
-    Ok(purged.cast_unsigned())
+    let most = spare + batch.spend(STEP_LIMIT.saturating_sub(spare));
+    let forgotten = batch.conn.prepare_cached(keys)?.execute((before(now, retention.keys), most as i64))?;
+    Ok(Purged { jobs: jobs.cast_unsigned(), more: more || forgotten == most })
 }
 
 /// Whether a job whose `writes` are beyond a step's share by `more` can go all the same: if the log has room for it, or never will.
@@ -112,8 +114,8 @@ impl Size {
         // A line of the log is some 100 bytes and its texts. No body is read for its length.
         let sql = "SELECT coalesce((SELECT length(body) FROM request WHERE seq = ?1), 0)
                 + coalesce((SELECT length(body) FROM response WHERE seq = ?1), 0),
-            (SELECT coalesce(sum(100 + coalesce(octet_length(error), 0) + coalesce(octet_length(excerpt), 0)), 0)
-                FROM attempt WHERE seq = ?1)";
+            (SELECT coalesce(sum(100 + coalesce(octet_length(error), 0) + coalesce(octet_length(excerpt), 0)
+                + coalesce(octet_length(whole_of), 0)), 0) FROM attempt WHERE seq = ?1)";
         batch.conn.prepare_cached(sql)?.query_row([seq], |row| {
             let [bytes, attempts] = [row.get::<_, i64>(0)?, row.get::<_, i64>(1)?].map(i64::cast_unsigned);
             Ok(Size { bytes, attempts })
@@ -179,7 +181,8 @@ mod tests {
         let mut known = Known::load(&conn, 1, Mono::default()).unwrap();
         for (spare, left) in [(0, 9), (2, 7), (100, 0)] {
             let mut batch = Batch::new(&conn, &mut known, spare);
-            assert_eq!(purge(&mut batch, Retention::default(), Timestamp::from_millis(DAY)), Ok(0));
+            let purged = Purged { jobs: 0, more: left > 0 };
+            assert_eq!(purge(&mut batch, Retention::default(), Timestamp::from_millis(DAY)), Ok(purged));
             let count = conn.query_row("SELECT count(*) FROM idempotency_key", [], |row| row.get::<_, i64>(0));
             assert_eq!(count, Ok(left), "with room for {spare}");
         }

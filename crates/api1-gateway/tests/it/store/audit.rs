@@ -8,7 +8,7 @@ use api1_gateway::store::{self, Audit};
 use jobs_core::conformance::rig::{BEGIN, Rig, TestJudge, WORKER, key, keys};
 use jobs_core::job::NewJob;
 use jobs_core::outcome::{Class, Outcome};
-use jobs_core::store::{JobStore, Report, Retention, Settlement, StoreError};
+use jobs_core::store::{JobStore, Purged, Report, Retention, Settlement, StoreError};
 use jobs_core::time::Now;
 use rusqlite::Connection;
 
@@ -39,7 +39,7 @@ async fn a_store_with_something_of_everything() -> Sqlite {
         .expect("accepted");
     settle(&store, &[Class::Ok], BEGIN).await;
     let later = BEGIN.plus(Retention::default().succeeded);
-    assert_eq!(store.purge(Retention::default(), later).await, Ok(1));
+    assert_eq!(store.purge(Retention::default(), later).await, Ok(Purged { jobs: 1, more: false }));
 
     for n in 1..=3 {
         store.enqueue(vec![job(n)], later).await.expect("accepted");
@@ -113,7 +113,7 @@ const DAMAGES: [(&str, &str); 26] = [
     ("UPDATE attempt SET outcome = 1 WHERE seq = 4", "ends with an ok and it has not succeeded"),
     ("UPDATE attempt SET epoch = 9 << 32 WHERE seq = 4", "a gateway start that never was"),
     ("INSERT INTO attempt SELECT seq, generation, 2, epoch, worker, started_at, duration, outcome, charged, status, error, excerpt,
-        next_run_at, retry_delay FROM attempt WHERE seq = 4", "do not rise"),
+        next_run_at, retry_delay, whole_of FROM attempt WHERE seq = 4", "do not rise"),
     ("UPDATE job SET epoch = epoch - 1 WHERE seq = 5", "an epoch that is not its last"),
     ("UPDATE job SET head = 1 WHERE seq = 8", "can be claimed before its turn"),
     ("UPDATE job SET head = 0 WHERE seq = 7", "cannot be claimed although it is its turn"),
