@@ -28,7 +28,7 @@ async fn the_log_is_begun_anew_before_it_grows_large() {
     for n in 1..=80 {
         store.enqueue(vec![large(n)], BEGIN).await.expect("the job is accepted");
     }
-    assert!(log_file(&database) < 24 * MIB, "{} bytes", log_file(&database));
+    assert!(log_file(&database) < 12 * MIB, "{} bytes", log_file(&database));
     store.close().await.expect("the store closes");
     assert_eq!(log_file(&database), 0, "a clean close leaves nothing in it");
 }
