@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     at_work: Option<usize>,
     reading: Timer,
     writing: Timer,
+    /// The server wanted to read while an answer waited to be written, and nothing else will wake it to do so.
+    reader_waits: bool,
     spins: u32,
 }
 
@@ -98,6 +100,7 @@ impl Connection {
             at_work: None,
             reading,
             writing,
+            reader_waits: false,
             spins: 0,
         })
     }
@@ -173,7 +176,8 @@ impl AsyncRead for Connection {
         let this = self.get_mut();
         this.spins = 0;
         if this.writing.runs() {
-            // No more questions of one who takes no answers: they would pile up. The writing wakes us, or its deadline.
+            // No more questions of one who takes no answers: they would pile up.
+            this.reader_waits = true;
             return Poll::Pending;
         }
         this.look_at_work();
@@ -203,6 +207,9 @@ impl AsyncWrite for Connection {
                 // A stream of events is no silent connection.
                 this.reading.stop();
                 this.writing.stop();
+                if std::mem::take(&mut this.reader_waits) {
+                    context.waker().wake_by_ref();
+                }
                 ready
             }
         }

@@ -8,6 +8,7 @@ use api1_gateway::connection::Deadlines;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 
 use crate::support::{Gateway, PATIENCE, setup};
 
@@ -113,18 +114,32 @@ async fn requests_sent_far_ahead_of_an_answer_wait_and_are_all_answered() {
     bytes.extend(post.as_bytes().repeat(2));
     bytes.extend(GET.repeat(AHEAD / 2));
     let asking = async { writer.write_all(&bytes).await.expect("in the end all is taken") };
-    let listening = async {
-        let (mut heard, mut answers) = (Vec::new(), 0);
-        while answers < 1 + AHEAD + 2 {
-            assert!(reader.read_buf(&mut heard).await.unwrap() > 0, "hung up on after {answers} answers");
-            let found: Vec<usize> =
-                heard.windows(9).enumerate().filter(|(_, at)| at == b"HTTP/1.1 ").map(|at| at.0).collect();
-            let Some(last) = found.last() else { continue };
-            answers += found.len();
-            heard.drain(..last + 9);
-        }
-    };
-    let both = async { tokio::join!(asking, listening) };
+    let both = async { tokio::join!(asking, hear(&mut reader, 1 + AHEAD + 2)) };
+    tokio::time::timeout(PATIENCE, both).await.expect("all are answered");
+}
+
+/// Reads until so many answers have begun.
+async fn hear(reader: &mut OwnedReadHalf, wanted: usize) {
+    let (mut heard, mut answers) = (Vec::new(), 0);
+    while answers < wanted {
+        assert!(reader.read_buf(&mut heard).await.unwrap() > 0, "hung up on after {answers} answers");
+        let found: Vec<usize> =
+            heard.windows(9).enumerate().filter(|(_, at)| at == b"HTTP/1.1 ").map(|at| at.0).collect();
+        let Some(last) = found.last() else { continue };
+        answers += found.len();
+        heard.drain(..last + 9);
+    }
+}
+
+#[tokio::test]
+async fn who_takes_answers_more_slowly_than_they_are_made_gets_them_all() {
+    const ASKED: usize = 500;
+    let gateway = Gateway::start().await;
+    let (mut reader, mut writer) = small(gateway.address).into_split();
+    // Of some kilobytes each, so that they do not fit between the two, and what is written has to wait.
+    let bytes = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(ASKED);
+    let asking = async { writer.write_all(&bytes).await.expect("in the end all is taken") };
+    let both = async { tokio::join!(asking, hear(&mut reader, ASKED)) };
     tokio::time::timeout(PATIENCE, both).await.expect("all are answered");
 }
 
