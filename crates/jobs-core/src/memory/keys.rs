@@ -50,7 +50,7 @@ impl Keys {
         }
     }
 
-    /// Forgets keys that have lived alone for `keep`, the oldest first, `limit` at most.
+    /// Forgets keys that have lived alone for `keep`, the oldest first, `limit` at most. Answers how many.
     pub(super) fn forget(&mut self, keep: Duration, now: Timestamp, limit: usize) -> usize {
         for forgotten in 0..limit {
             match self.orphans.first() {
