@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`open`] makes sure of the file, [`schema`] says what is in it; [`queue`] gathers what is asked,
 //! [`writer`] runs it in batches, a [`batch`] at a time, by the verbs [`enqueue`], [`claim`], [`settle`], [`steer`],
-//! [`operators`] and [`sweep`]; [`checkpoint`] keeps the log small. [`readers`] answer questions ([`query`], [`list`]) beside the writer.
+//! [`operators`] and [`sweep`]; [`checkpoint`] and the [`checkpointer`] keep the log small. [`readers`] answer questions ([`query`], [`list`]) beside the writer.
 //!
 //! SQL decides one thing only: which rows can be claimed, and in what order. Every change of a job is computed by
 //! `jobs_core::lifecycle` on the row as it was, in the transaction that writes it. [`audit`] checks a file that nobody has open.
@@ -12,6 +12,7 @@ pub mod audit;
 mod backup;
 mod batch;
 mod checkpoint;
+mod checkpointer;
 mod claim;
 mod codes;
 mod columns;
@@ -57,6 +58,7 @@ use jobs_core::store::{
 use jobs_core::time::{Now, Timestamp};
 
 use self::checkpoint::{Checkpoints, Meter};
+use self::checkpointer::Checkpointer;
 use self::known::Known;
 use self::open::OpenError;
 use self::operation::{Class, Cost};
@@ -119,7 +121,8 @@ impl SqliteStore {
         let readers = Arc::new(Readers::open(&path, Arc::clone(&queue))?);
         let disk = Disk::under(open::parent(&path), terms.min_free);
         let (queue_, readers_, meter_) = (Arc::clone(&queue), Arc::clone(&readers), Arc::clone(&meter));
-        let checkpoints = Checkpoints::new(meter_, Arc::clone(&readers), disk.clone());
+        let checkpointer = Checkpointer::spawn(open::connect_beside(&path)?, Arc::clone(&queue))?;
+        let checkpoints = Checkpoints::new(meter_, Arc::clone(&readers), checkpointer, disk.clone());
         Writer { conn, known, queue: queue_, readers: readers_, checkpoints, synced: terms.synced, lock }.spawn()?;
         Ok(SqliteStore { queue, readers, meter, disk, start })
     }

@@ -1,7 +1,8 @@
-//! Keeping the log (SQLite's WAL) small: copying it back into the database, between batches, on the writer's own thread.
+//! Keeping the log (SQLite's WAL) small: copying it back into the database, and beginning it anew.
 //!
-//! A commit is one sync of the log; the database itself is written here, many commits at a time. Once everything is copied and
-//! no reader is left in the log, SQLite begins it anew. A reader that stays in it makes it grow, so from some size on our own
+//! A commit is one sync of the log; the database itself is written many commits at a time, most of it by the [`Checkpointer`] while the
+//! writer goes on. What it has left is copied between two batches, where the log is to begin anew: that can be done once everything is
+//! copied and no reader is left in it. A reader that stays in it makes it grow, so from some size on our own
 //! readers are interrupted, and where a foreign one (a shell left open) keeps it beyond all measure, work is refused instead:
 //! the log never exceeds [`MAX_LOG`], except by a single operation that is larger than all of it.
 
@@ -15,6 +16,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, MAIN_DB, Result};
 
+use super::checkpointer::Checkpointer;
 use super::error::{Fate, is_busy};
 use super::operation::Cost;
 use super::readers::Readers;
@@ -22,11 +24,12 @@ use super::space::Disk;
 
 /// No log is ever larger: with `--min-free` it bounds what the store takes of the disk beside the database.
 pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
-/// Copied back without waiting for anybody from here on: a few milliseconds of work at a time. From 16 MiB on, 2 % less is written for
-/// each job, since more writes to a page are copied back together; but whoever posts then waits half as long again at p99.9.
-const PASSIVE_FROM: u64 = 4 * 1024 * 1024;
-/// Begun anew as soon as no reader is in it.
-const RESTART_FROM: u64 = 32 * 1024 * 1024;
+/// Copied back each time that it has grown by this: some milliseconds of work. With 16 MiB 2 % less is written for each job, since more
+/// writes to a page are copied back together; but the disk is then busy with it for longer, and p99.9 of those who post suffers.
+const COPY_STEP: u64 = 4 * 1024 * 1024;
+/// Begun anew as soon as no reader is in it: [`RESTART_STEP`] after it was last copied back, so that little is left to be copied while
+/// the writer stands still.
+const RESTART_FROM: u64 = 33 * 1024 * 1024;
 /// Readers are made to leave.
 const INTERRUPT_FROM: u64 = 48 * 1024 * 1024;
 /// A log of more than one part in so many of the disk's free space is begun anew, however small it is: copying it back may make the
@@ -128,21 +131,30 @@ impl Meter {
 
 /// Begins the log anew, and cuts its file: at start and at a clean close. A reader in it is no reason to fail.
 pub(super) fn truncate(conn: &Connection, meter: &Meter) -> Result<()> {
-    run(conn, meter, CheckpointMode::TRUNCATE).map(drop)
+    begin_anew(conn, meter, CheckpointMode::TRUNCATE).map(drop)
+}
+
+fn begin_anew(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<Ran> {
+    let ran = run(conn, mode)?;
+    if let Ran::Whole = ran {
+        meter.log_restarts();
+    }
+    Ok(ran)
 }
 
 /// When which checkpoint is due.
 pub(super) struct Checkpoints {
     meter: Arc<Meter>,
     readers: Arc<Readers>,
+    checkpointer: Checkpointer,
     disk: Disk,
     /// The size of the log at the last attempt since it began.
     attempted_at: u64,
 }
 
 impl Checkpoints {
-    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>, disk: Disk) -> Self {
-        Checkpoints { meter, readers, disk, attempted_at: 0 }
+    pub(super) fn new(meter: Arc<Meter>, readers: Arc<Readers>, checkpointer: Checkpointer, disk: Disk) -> Self {
+        Checkpoints { meter, readers, checkpointer, disk, attempted_at: 0 }
     }
 
     /// A durable commit of so many operations took so long.
@@ -168,30 +180,45 @@ impl Checkpoints {
         }
         // Where the disk does not tell, it is taken to have enough.
         let free = || self.disk.free_bytes().unwrap_or(u64::MAX);
-        let Some(mode) = due(size, self.attempted_at, free) else { return Ok(()) };
+        let Some(due) = due(size, self.attempted_at, free) else { return Ok(()) };
         self.attempted_at = size;
         if size >= INTERRUPT_FROM {
             self.readers.interrupt();
         }
-        run(conn, &self.meter, mode).map(drop)
+        match due {
+            Due::Copy => self.checkpointer.wish(),
+            Due::NewLog => {
+                // If the thread is at it, there is less left to copy the next time.
+                if let Some(_turn) = self.checkpointer.try_turn() {
+                    begin_anew(conn, &self.meter, CheckpointMode::RESTART)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The disk is full: begins the log anew if that can be done, so that what has room in it can still be written.
     pub(super) fn relieve(&self, conn: &Connection) -> Result<()> {
-        if self.meter.log_bytes() > 0 { run(conn, &self.meter, CheckpointMode::RESTART).map(drop) } else { Ok(()) }
+        if self.meter.log_bytes() == 0 {
+            return Ok(());
+        }
+        let _turn = self.checkpointer.turn();
+        begin_anew(conn, &self.meter, CheckpointMode::RESTART).map(drop)
     }
 
     /// At a clean close.
-    pub(super) fn truncate(&self, conn: &Connection) -> Result<()> {
+    pub(super) fn close(&mut self, conn: &Connection) -> Result<()> {
+        self.checkpointer.close();
         truncate(conn, &self.meter)
     }
 
     /// There is no room left for what is to be written: begins the log anew. A refusal says what is in the way.
     pub(super) fn make_room(&self, conn: &Connection) -> Result<Result<(), StoreError>> {
         const STEP: Duration = Duration::from_millis(5);
+        let _turn = self.checkpointer.turn();
         for _ in 0..PATIENCE.div_duration_f64(STEP) as u32 {
             self.readers.interrupt();
-            match run(conn, &self.meter, CheckpointMode::RESTART)? {
+            match begin_anew(conn, &self.meter, CheckpointMode::RESTART)? {
                 Ran::Whole => return Ok(Ok(())),
                 full @ Ran::Full(_) => return Ok(full.made_room()),
                 Ran::InPart => std::thread::sleep(STEP),
@@ -201,19 +228,28 @@ impl Checkpoints {
     }
 }
 
-/// Which checkpoint is due, if one is, with a log of `size` that was `attempted_at` at the last one. `free`: bytes left on the disk.
-fn due(size: u64, attempted_at: u64, free: impl FnOnce() -> u64) -> Option<CheckpointMode> {
+/// What is due of a log.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// To be copied back, beside the writer.
+    Copy,
+    /// To be begun anew.
+    NewLog,
+}
+
+/// What is due, if anything is, of a log of `size` that was `attempted_at` the last time. `free`: bytes left on the disk.
+fn due(size: u64, attempted_at: u64, free: impl FnOnce() -> u64) -> Option<Due> {
     if size < attempted_at + RESTART_STEP {
         return None;
     }
     if size >= RESTART_FROM || free() < FREE_PER_LOG * size {
-        return Some(CheckpointMode::RESTART);
+        return Some(Due::NewLog);
     }
-    (size >= attempted_at + PASSIVE_FROM).then_some(CheckpointMode::PASSIVE)
+    (size >= attempted_at + COPY_STEP).then_some(Due::Copy)
 }
 
 /// What a checkpoint came to.
-enum Ran {
+pub(super) enum Ran {
     Whole,
     /// Somebody reads what is yet to be copied, or would be overwritten.
     InPart,
@@ -235,16 +271,13 @@ impl Ran {
 }
 
 /// `PASSIVE` never waits, and the others are told not to: the writer has work.
-fn run(conn: &Connection, meter: &Meter, mode: CheckpointMode) -> Result<Ran> {
+pub(super) fn run(conn: &Connection, mode: CheckpointMode) -> Result<Ran> {
     let restarts = matches!(mode, CheckpointMode::RESTART | CheckpointMode::TRUNCATE);
     conn.busy_timeout(Duration::ZERO)?;
     let ran = conn.wal_checkpoint_v2(Some(MAIN_DB), mode);
     conn.busy_timeout(BUSY_TIMEOUT)?;
     match ran {
-        Ok(_) if restarts => {
-            meter.log_restarts();
-            Ok(Ran::Whole)
-        }
+        Ok(_) if restarts => Ok(Ran::Whole),
         Ok((log, copied)) if log == copied => Ok(Ran::Whole),
         Ok(_) => Ok(Ran::InPart),
         Err(error) if is_busy(&error) => Ok(Ran::InPart),
@@ -268,18 +301,18 @@ mod tests {
     fn with_room_on_the_disk_a_log_is_copied_back_now_and_then_and_begun_anew_when_it_is_large() {
         let due = |size, attempted_at| due(size * MIB, attempted_at * MIB, || u64::MAX);
         assert!(due(3, 0).is_none());
-        assert!(matches!(due(4, 0), Some(CheckpointMode::PASSIVE)));
-        assert!(due(7, 4).is_none() && matches!(due(8, 4), Some(CheckpointMode::PASSIVE)));
-        assert!(matches!(due(32, 31), Some(CheckpointMode::RESTART)));
-        assert!(due(32, 32).is_none() && matches!(due(33, 32), Some(CheckpointMode::RESTART)));
+        assert_eq!(due(4, 0), Some(Due::Copy));
+        assert_eq!([due(7, 4), due(8, 4)], [None, Some(Due::Copy)]);
+        assert_eq!([due(32, 28), due(32, 32), due(33, 32)], [Some(Due::Copy), None, Some(Due::NewLog)]);
+        assert_eq!([due(33, 33), due(34, 33)], [None, Some(Due::NewLog)]);
     }
 
     #[test]
     fn on_a_disk_that_fills_a_log_is_begun_anew_before_it_takes_the_room_that_copying_it_back_needs() {
         let due = |size, free| due(size * MIB, 0, || free * MIB);
         assert!(due(2, 8).is_none());
-        assert!(matches!(due(2, 7), Some(CheckpointMode::RESTART)));
-        assert!(matches!(due(1, 0), Some(CheckpointMode::RESTART)));
+        assert_eq!(due(2, 7), Some(Due::NewLog));
+        assert_eq!(due(1, 0), Some(Due::NewLog));
     }
 
     #[test]

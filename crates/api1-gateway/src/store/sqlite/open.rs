@@ -16,8 +16,11 @@ use super::checkpoint::BUSY_TIMEOUT;
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Marks the file as ours: "Hold" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x486f_6c64;
-/// Pages the writer keeps in memory, in KiB: enough for the hot end of every table and index of millions of jobs.
-const CACHE_KIB: i64 = 32 * 1024;
+/// Pages the writer keeps in memory, in KiB: enough for the hot end of every table and index of millions of jobs. More costs time:
+/// SQLite looks through all of it after nearly each commit that has moved entries between pages of an index.
+const CACHE_KIB: i64 = 4 * 1024;
+/// Pages that one transaction may change before SQLite writes some of them ahead of its commit: more than the largest batch does.
+const DIRTY_KIB: i64 = 32 * 1024;
 /// More statements than the writer has.
 const STATEMENTS: usize = 128;
 
@@ -151,6 +154,19 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     set(&conn, "mmap_size", "0", "0")?;
     set(&conn, "wal_autocheckpoint", "0", "0")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "cache_spill", -DIRTY_KIB)?;
+    Ok(conn)
+}
+
+/// A connection that copies the log back beside the writer's, which made the database.
+pub(super) fn connect_beside(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    configure(&conn, 0)?;
+    // It syncs the log before it copies, and the database before the log may be written over.
+    set(&conn, "synchronous", "FULL", "2")?;
+    set(&conn, "mmap_size", "0", "0")?;
+    set(&conn, "wal_autocheckpoint", "0", "0")?;
     Ok(conn)
 }
 
@@ -160,7 +176,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
-/// What the writer's connection and the readers' have in common.
+/// What all connections have in common.
 pub(super) fn configure(conn: &Connection, statements: usize) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(statements);
     // A statement keeps its plan whatever is bound to it. SQLite would else plan many of them anew at each use, since the

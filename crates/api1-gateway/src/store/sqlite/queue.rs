@@ -161,6 +161,15 @@ impl Queue {
         }
     }
 
+    /// Has the writer fail: what another of the store's threads was to write has come to nobody knows what.
+    pub(super) fn fail(&self, error: rusqlite::Error) {
+        let (waiter, _) = oneshot::channel::<Result<(), StoreError>>();
+        let failing = move |_: &mut Batch<'_>| Err(Failed::Sqlite(error));
+        let entry = Entry { cost: Cost::default(), operation: Box::new(Asked::new(failing, waiter)) };
+        // If it has ended already, there is nobody to tell.
+        let _ = self.add(Class::Settle, entry);
+    }
+
     /// Waits for something to do. `room`: bytes that the log may still grow by. `None`: close.
     pub(super) fn take(&self, room: u64) -> Option<Taken> {
         let mut waiting = self.lock();

@@ -65,7 +65,7 @@ impl Writer {
             }
         }
         readers.close();
-        desk.checkpoints.truncate(&conn)?;
+        desk.checkpoints.close(&conn)?;
         conn.close().map_err(|(_, error)| error)?;
         drop(lock);
         Ok(())

@@ -1,0 +1,158 @@
+//! Copying the log back beside the writer, on a thread and a connection of its own.
+//!
+//! A checkpoint writes a thousand pages and waits for the disk twice. SQLite lets commits go on meanwhile: what is copied is what had
+//! been committed when it began. So the writer stands still only where the log is to begin anew.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::JoinHandle;
+
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, Result};
+
+use super::checkpoint;
+use super::queue::Queue;
+
+/// The thread, as the writer sees it. Dropping it ends it, a little later.
+pub(super) struct Checkpointer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    wish: Mutex<Wish>,
+    wished: Condvar,
+    /// Held by whoever copies: SQLite would refuse a second one.
+    turn: Mutex<()>,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    Nothing,
+    Copy,
+    End,
+}
+
+impl Checkpointer {
+    /// Starts the thread, with a connection of [`super::open::connect_beside`]. If it fails, so does the writer that takes from `queue`.
+    pub(super) fn spawn(conn: Connection, queue: Arc<Queue>) -> std::io::Result<Checkpointer> {
+        let shared = Arc::new(Shared::default());
+        let shared_ = Arc::clone(&shared);
+        let run = move || {
+            if let Err(error) = shared_.serve(&conn) {
+                queue.fail(error);
+            }
+        };
+        let thread = std::thread::Builder::new().name("sqlite-copier".to_owned()).spawn(run)?;
+        Ok(Checkpointer { shared, thread: Some(thread) })
+    }
+
+    /// Has the log copied back soon, as far as that can be done without waiting for anybody.
+    pub(super) fn wish(&self) {
+        self.shared.wish(Wish::Copy);
+    }
+
+    /// The turn to copy, as long as the answer lives. `None`: the thread has it.
+    pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.shared.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// As [`Checkpointer::try_turn`], waiting for the thread.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.shared.turn)
+    }
+
+    /// Ends the thread, and waits until its connection is closed.
+    pub(super) fn close(&mut self) {
+        self.shared.wish(Wish::End);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread that copies the log back has panicked");
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    /// Without waiting: where the writer has failed, the thread may hang in the same disk.
+    fn drop(&mut self) {
+        self.shared.wish(Wish::End);
+    }
+}
+
+impl Shared {
+    fn wish(&self, wish: Wish) {
+        let mut last = lock(&self.wish);
+        if *last != Wish::End {
+            *last = wish;
+            self.wished.notify_one();
+        }
+    }
+
+    /// Copies whenever it is wished, until the end is.
+    fn serve(&self, conn: &Connection) -> Result<()> {
+        while self.is_wanted() {
+            let _turn = lock(&self.turn);
+            checkpoint::run(conn, CheckpointMode::PASSIVE)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a wish. False: it is the end.
+    fn is_wanted(&self) -> bool {
+        let waited = self.wished.wait_while(lock(&self.wish), |wish| *wish == Wish::Nothing);
+        let mut wish = waited.unwrap_or_else(PoisonError::into_inner);
+        if *wish == Wish::Copy {
+            *wish = Wish::Nothing;
+        }
+        *wish != Wish::End
+    }
+}
+
+/// Nothing in here can be left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jobs_core::conformance::rig::BEGIN;
+    use jobs_core::store::JobStore;
+    use rusqlite::OpenFlags;
+
+    use super::super::{SqliteStore, open};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_copy_that_fails_breaks_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("jobs.db"), BEGIN).unwrap();
+        let other = folder.path().join("other.db");
+        let writer = open::connect(&other).unwrap();
+        writer.execute_batch("CREATE TABLE one (n INTEGER)").unwrap();
+        let conn = Connection::open_with_flags(&other, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        conn.execute_batch("SELECT * FROM one").unwrap();
+        let checkpointer = Checkpointer::spawn(conn, Arc::clone(&store.queue)).unwrap();
+        checkpointer.wish();
+        let reason = tokio::time::timeout(Duration::from_secs(10), store.broken()).await.unwrap();
+        assert!(reason.contains("I/O"), "{reason}");
+    }
+
+    #[test]
+    fn once_it_is_closed_the_thread_has_ended_and_no_wish_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let _database = open::connect(&path).unwrap();
+        let conn = open::connect_beside(&path).unwrap();
+        let mut checkpointer = Checkpointer::spawn(conn, Arc::new(Queue::new())).unwrap();
+        checkpointer.close();
+        assert_eq!(Arc::strong_count(&checkpointer.shared), 1, "the thread has let go of it");
+        checkpointer.wish();
+        assert!(!checkpointer.shared.is_wanted());
+    }
+}
