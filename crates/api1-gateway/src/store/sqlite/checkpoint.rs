@@ -2,7 +2,7 @@
 //!
 //! A commit is one sync of the log; the database itself is written many commits at a time, most of it by the [`Checkpointer`] while the
 //! writer goes on. What it has left is copied between two batches, where the log is to begin anew: that can be done once everything is
-//! copied and no reader is left in it. A reader that stays in it makes it grow, so from some size on our own
+//! copied and synced and no reader is left in it. A reader that stays in it makes it grow, so from some size on our own
 //! readers are interrupted, and where a foreign one (a shell left open) keeps it beyond all measure, work is refused instead:
 //! the log never exceeds [`MAX_LOG`], except by a single operation that is larger than all of it.
 
@@ -27,8 +27,8 @@ pub(super) const MAX_LOG: u64 = 64 * 1024 * 1024;
 /// Copied back each time that it has grown by this: some milliseconds of work. With 16 MiB 2 % less is written for each job, since more
 /// writes to a page are copied back together; but the disk is then busy with it for longer, and p99.9 of those who post suffers.
 const COPY_STEP: u64 = 4 * 1024 * 1024;
-/// Begun anew as soon as no reader is in it: [`RESTART_STEP`] after it was last copied back, so that little is left to be copied while
-/// the writer stands still.
+/// Begun anew as soon as no reader is in it: where batches are small [`RESTART_STEP`] after it was last copied back, so that little is
+/// left to be copied while the writer stands still.
 const RESTART_FROM: u64 = 33 * 1024 * 1024;
 /// Readers are made to leave.
 const INTERRUPT_FROM: u64 = 48 * 1024 * 1024;
@@ -189,7 +189,7 @@ impl Checkpoints {
             Due::Copy => self.checkpointer.wish(),
             Due::NewLog => {
                 // If the thread is at it, there is less left to copy the next time.
-                if let Some(_turn) = self.checkpointer.try_turn() {
+                if let Some(_turn) = self.checkpointer.try_turn()? {
                     begin_anew(conn, &self.meter, CheckpointMode::RESTART)?;
                 }
             }
@@ -202,20 +202,20 @@ impl Checkpoints {
         if self.meter.log_bytes() == 0 {
             return Ok(());
         }
-        let _turn = self.checkpointer.turn();
+        let _turn = self.checkpointer.turn()?;
         begin_anew(conn, &self.meter, CheckpointMode::RESTART).map(drop)
     }
 
     /// At a clean close.
     pub(super) fn close(&mut self, conn: &Connection) -> Result<()> {
-        self.checkpointer.close();
+        self.checkpointer.close()?;
         truncate(conn, &self.meter)
     }
 
     /// There is no room left for what is to be written: begins the log anew. A refusal says what is in the way.
     pub(super) fn make_room(&self, conn: &Connection) -> Result<Result<(), StoreError>> {
         const STEP: Duration = Duration::from_millis(5);
-        let _turn = self.checkpointer.turn();
+        let _turn = self.checkpointer.turn()?;
         for _ in 0..PATIENCE.div_duration_f64(STEP) as u32 {
             self.readers.interrupt();
             match begin_anew(conn, &self.meter, CheckpointMode::RESTART)? {

@@ -1,7 +1,8 @@
 //! Copying the log back beside the writer, on a thread and a connection of its own.
 //!
-//! A checkpoint writes a thousand pages and waits for the disk twice. SQLite lets commits go on meanwhile: what is copied is what had
-//! been committed when it began. So the writer stands still only where the log is to begin anew.
+//! A checkpoint syncs the log and writes a thousand pages. SQLite lets commits go on meanwhile: what is copied is what had been committed
+//! when it began. So the writer stands still only where the log is to begin anew; the database is synced then, or whenever nothing was
+//! committed while it was copied to.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
@@ -15,6 +16,7 @@ use super::queue::Queue;
 /// The thread, as the writer sees it. Dropping it ends it, a little later.
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -38,14 +40,10 @@ impl Checkpointer {
     /// Starts the thread, with a connection of [`super::open::connect_beside`]. If it fails, so does the writer that takes from `queue`.
     pub(super) fn spawn(conn: Connection, queue: Arc<Queue>) -> std::io::Result<Checkpointer> {
         let shared = Arc::new(Shared::default());
-        let shared_ = Arc::clone(&shared);
-        let run = move || {
-            if let Err(error) = shared_.serve(&conn) {
-                queue.fail(error);
-            }
-        };
+        let (shared_, queue_) = (Arc::clone(&shared), Arc::clone(&queue));
+        let run = move || shared_.serve(&conn, &queue_);
         let thread = std::thread::Builder::new().name("sqlite-copier".to_owned()).spawn(run)?;
-        Ok(Checkpointer { shared, thread: Some(thread) })
+        Ok(Checkpointer { shared, queue, thread: Some(thread) })
     }
 
     /// Has the log copied back soon, as far as that can be done without waiting for anybody.
@@ -53,26 +51,31 @@ impl Checkpointer {
         self.shared.wish(Wish::Copy);
     }
 
-    /// The turn to copy, as long as the answer lives. `None`: the thread has it.
-    pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.shared.turn.try_lock() {
-            Ok(turn) => Some(turn),
-            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+    /// The turn to copy, as long as the answer lives. `None`: the thread has it. An error: the thread has failed.
+    pub(super) fn try_turn(&self) -> Result<Option<MutexGuard<'_, ()>>> {
+        let turn = match self.shared.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        self.queue.check_writer()?;
+        Ok(Some(turn))
     }
 
     /// As [`Checkpointer::try_turn`], waiting for the thread.
-    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.shared.turn)
+    pub(super) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        let turn = lock(&self.shared.turn);
+        self.queue.check_writer()?;
+        Ok(turn)
     }
 
-    /// Ends the thread, and waits until its connection is closed.
-    pub(super) fn close(&mut self) {
+    /// Ends the thread, and waits until its connection is closed. An error: it has failed.
+    pub(super) fn close(&mut self) -> Result<()> {
         self.shared.wish(Wish::End);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!("the thread that copies the log back has panicked");
         }
+        self.queue.check_writer()
     }
 }
 
@@ -93,12 +96,14 @@ impl Shared {
     }
 
     /// Copies whenever it is wished, until the end is.
-    fn serve(&self, conn: &Connection) -> Result<()> {
+    fn serve(&self, conn: &Connection, queue: &Queue) {
         while self.is_wanted() {
+            // Kept until the writer is told: whoever has the next turn knows.
             let _turn = lock(&self.turn);
-            checkpoint::run(conn, CheckpointMode::PASSIVE)?;
+            if let Err(error) = checkpoint::run(conn, CheckpointMode::PASSIVE) {
+                return queue.fail(error);
+            }
         }
-        Ok(())
     }
 
     /// Waits for a wish. False: it is the end.
@@ -144,13 +149,29 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_the_next_turn_learns_of_a_copy_that_failed() {
+        let queue = Arc::new(Queue::new());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let _database = open::connect(&path).unwrap();
+        let mut checkpointer = Checkpointer::spawn(open::connect_beside(&path).unwrap(), Arc::clone(&queue)).unwrap();
+        let failure = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None);
+        queue.fail(failure());
+        assert!(checkpointer.turn().is_err());
+        queue.fail(failure());
+        assert!(checkpointer.try_turn().is_err());
+        queue.fail(failure());
+        assert!(checkpointer.close().is_err());
+    }
+
+    #[test]
     fn once_it_is_closed_the_thread_has_ended_and_no_wish_is_heard() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.db");
         let _database = open::connect(&path).unwrap();
         let conn = open::connect_beside(&path).unwrap();
         let mut checkpointer = Checkpointer::spawn(conn, Arc::new(Queue::new())).unwrap();
-        checkpointer.close();
+        checkpointer.close().unwrap();
         assert_eq!(Arc::strong_count(&checkpointer.shared), 1, "the thread has let go of it");
         checkpointer.wish();
         assert!(!checkpointer.shared.is_wanted());

@@ -16,10 +16,10 @@ use super::checkpoint::BUSY_TIMEOUT;
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Marks the file as ours: "Hold" in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x486f_6c64;
-/// Pages the writer keeps in memory, in KiB: enough for the hot end of every table and index of millions of jobs. More costs time:
-/// SQLite looks through all of it after nearly each commit that has moved entries between pages of an index.
+/// Pages the writer keeps in memory, in KiB: enough for the ends of the tables and indexes, where jobs come in and go. More costs time:
+/// in a database below 1 GiB SQLite looks through all of them after each commit that has moved entries between pages of an index.
 const CACHE_KIB: i64 = 4 * 1024;
-/// Pages that one transaction may change before SQLite writes some of them ahead of its commit: more than the largest batch does.
+/// Pages that one transaction may change before SQLite writes some of them ahead of its commit: in practice more than the largest batch does.
 const DIRTY_KIB: i64 = 32 * 1024;
 /// More statements than the writer has.
 const STATEMENTS: usize = 128;
@@ -163,7 +163,7 @@ pub(super) fn connect_beside(path: &Path) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     configure(&conn, 0)?;
-    // It syncs the log before it copies, and the database before the log may be written over.
+    // It syncs the log before it copies.
     set(&conn, "synchronous", "FULL", "2")?;
     set(&conn, "mmap_size", "0", "0")?;
     set(&conn, "wal_autocheckpoint", "0", "0")?;

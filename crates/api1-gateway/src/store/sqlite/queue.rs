@@ -55,6 +55,8 @@ struct Waiting {
     closers: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// Nothing new is let in.
     closing: bool,
+    /// Why the writer is to fail.
+    failed: Option<rusqlite::Error>,
     /// The writer waits to be woken. While it works nobody spends a system call on it.
     writer_sleeps: bool,
 }
@@ -161,36 +163,43 @@ impl Queue {
         }
     }
 
-    /// Has the writer fail: what another of the store's threads was to write has come to nobody knows what.
+    /// Has the writer fail before it does anything else, also while it closes: what another thread wrote for it came to nobody knows what.
     pub(super) fn fail(&self, error: rusqlite::Error) {
-        let (waiter, _) = oneshot::channel::<Result<(), StoreError>>();
-        let failing = move |_: &mut Batch<'_>| Err(Failed::Sqlite(error));
-        let entry = Entry { cost: Cost::default(), operation: Box::new(Asked::new(failing, waiter)) };
-        // If it has ended already, there is nobody to tell.
-        let _ = self.add(Class::Settle, entry);
+        let mut waiting = self.lock();
+        waiting.failed = Some(error);
+        self.wake(waiting);
     }
 
-    /// Waits for something to do. `room`: bytes that the log may still grow by. `None`: close.
-    pub(super) fn take(&self, room: u64) -> Option<Taken> {
+    /// Whether the writer may go on: see [`Queue::fail`].
+    pub(super) fn check_writer(&self) -> rusqlite::Result<()> {
+        self.lock().check_writer()
+    }
+
+    /// Waits for something to do. `room`: bytes that the log may still grow by. `None`: close. An error: the writer is to fail.
+    pub(super) fn take(&self, room: u64) -> rusqlite::Result<Option<Taken>> {
         let mut waiting = self.lock();
-        while waiting.is_empty() {
+        loop {
+            waiting.check_writer()?;
+            if !waiting.is_empty() {
+                return Ok(Some(waiting.admit(room)));
+            }
             if waiting.closing {
-                return None;
+                return Ok(None);
             }
             waiting.writer_sleeps = true;
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             waiting.writer_sleeps = false;
         }
-        Some(waiting.admit(room))
     }
 
-    /// What there is to do at this moment, which may be nothing. A further backup waits for its turn.
-    pub(super) fn take_waiting(&self, room: u64) -> Taken {
+    /// What there is to do at this moment, which may be nothing. A further backup waits for its turn. An error: the writer is to fail.
+    pub(super) fn take_waiting(&self, room: u64) -> rusqlite::Result<Taken> {
         let mut waiting = self.lock();
+        waiting.check_writer()?;
         let backups = std::mem::take(&mut waiting.backups);
         let taken = waiting.admit(room);
         waiting.backups = backups;
-        taken
+        Ok(taken)
     }
 
     /// The writer has ended with `end`: so does whatever waits.
@@ -246,6 +255,10 @@ impl Queue {
 }
 
 impl Waiting {
+    fn check_writer(&mut self) -> rusqlite::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
     fn is_empty(&self) -> bool {
         let operations = self.settles.len() + self.claims.len() + self.enqueues.len();
         operations + self.glances.len() + self.backups.len() == 0
@@ -323,6 +336,22 @@ mod tests {
     }
 
     #[test]
+    fn the_writer_fails_before_anything_else_also_while_it_closes() {
+        let failure = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None);
+        let queue = Queue::new();
+        queue.lock().claims.push_back(entry("claim", 1, &std::sync::Arc::default()));
+        queue.fail(failure());
+        assert!(queue.take(u64::MAX).is_err());
+        queue.close_unwatched();
+        queue.fail(failure());
+        assert!(queue.take_waiting(u64::MAX).is_err());
+        assert!(queue.take(u64::MAX).is_ok_and(|taken| taken.is_some()), "what waits is done before the end");
+        queue.fail(failure());
+        assert!(queue.take(u64::MAX).is_err(), "not a clean end");
+        assert!(queue.take(u64::MAX).is_ok_and(|taken| taken.is_none()));
+    }
+
+    #[test]
     fn settles_run_before_enqueues_before_claims() {
         let noted = std::sync::Arc::default();
         let mut waiting = Waiting::default();
@@ -383,10 +412,11 @@ mod tests {
         for (class, bytes) in [(Class::Settle, HALF), (Class::Claim, 0), (Class::Enqueue, 0)] {
             assert_eq!(ask(&queue, class, bytes), None, "{class:?}");
         }
-        assert_eq!(queue.take(u64::MAX).map(|taken| taken.operations.len()), Some(3), "a settle, a claim, an enqueue");
+        let taken = queue.take(u64::MAX).unwrap();
+        assert_eq!(taken.map(|taken| taken.operations.len()), Some(3), "a settle, a claim, an enqueue");
         assert_eq!(ask(&queue, Class::Enqueue, HALF), None, "as much as the writer has taken");
         assert!(matches!(ask(&queue, Class::Enqueue, 1), Some(Err(StoreError::Busy(_)))));
-        while queue.take_waiting(u64::MAX).durable {}
+        while queue.take_waiting(u64::MAX).unwrap().durable {}
         assert_eq!(ask(&queue, Class::Enqueue, 2 * MAX_WAITING_BYTES), None, "a single one of any size goes");
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Writer {
     pub(super) checkpoints: Checkpoints,
     /// Whether a commit that must be durable is synced; false only for a drill that is to lose.
     pub(super) synced: bool,
-    /// Held as long as the database is open.
+    /// Held as long as the writer is there.
     pub(super) lock: File,
 }
 
@@ -54,12 +54,12 @@ impl Writer {
     fn run(self) -> Result<()> {
         let Writer { conn, known, queue, readers, checkpoints, synced, lock } = self;
         let mut desk = Desk { conn: &conn, known, checkpoints, may_sync: synced, is_synced: true };
-        while let Some(mut taken) = queue.take(desk.checkpoints.room()) {
+        while let Some(mut taken) = queue.take(desk.checkpoints.room())? {
             let backup = taken.backup.take();
             desk.serve(taken)?;
             if let Some(wanted) = backup {
                 backup::run(&conn, wanted, || {
-                    desk.serve(queue.take_waiting(desk.checkpoints.room()))?;
+                    desk.serve(queue.take_waiting(desk.checkpoints.room())?)?;
                     Ok(queue.check().is_ok())
                 })?;
             }
