@@ -156,6 +156,7 @@ fn job(webhook: DestinationName, mut alert: Value, now: Timestamp) -> NewJob {
     alert["at"] = json!(now);
     NewJob {
         id: JobId(clock::new_job_uuid()),
+        id_is_new: true,
         destination: webhook,
         request: Request {
             content_type: Some("application/json".to_owned()),

@@ -182,6 +182,7 @@ fn edited(old: &Job, request: Request, now: jobs_core::time::Timestamp) -> NewJo
     let key = format!("{}-{}-{print}", old.id, old.progress.generation);
     NewJob {
         id: JobId(clock::new_job_uuid()),
+        id_is_new: true,
         destination: old.destination.clone(),
         request,
         idempotency: Some(IdempotencyKey { scope: EDITS.to_owned(), key, fingerprint }),

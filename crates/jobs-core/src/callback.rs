@@ -85,6 +85,7 @@ pub fn notice_id(job: &Job) -> JobId {
 fn told(job: &Job, destination: DestinationName, kind: u64, run_at: Timestamp, body: &Value) -> NewJob {
     NewJob {
         id: id_of(job.id, kind),
+        id_is_new: false,
         destination,
         request: Request {
             content_type: Some("application/json".to_owned()),

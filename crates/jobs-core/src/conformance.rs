@@ -63,6 +63,7 @@ macro_rules! conformance_suite {
                     an_empty_batch_is_accepted,
                     every_option_of_a_job_is_kept,
                     a_request_is_kept_byte_for_byte,
+                    a_new_id_ends_in_its_jobs_number_and_a_given_one_stays,
                     a_known_job_id_is_refused_with_its_whole_batch,
                 }
                 keys {

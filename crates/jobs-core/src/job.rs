@@ -27,6 +27,24 @@ use crate::time::Timestamp;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid", example = "0199d1b2-7c3e-7a10-8f00-4f6b1e2d3c4b"))]
 pub struct JobId(pub Uuid);
 
+/// Bits of a job's id that its number takes: a trillion jobs, of which each leaves the id as old, and 34 bits as random, as it was.
+const NUMBER_BITS: u32 = 40;
+
+impl JobId {
+    /// This id, ending in the job's number, by which a store finds it without an index. Unchanged where the number has more than 40 bits.
+    pub fn ending_in(self, seq: u64) -> JobId {
+        if seq >> NUMBER_BITS > 0 {
+            return self;
+        }
+        JobId(Uuid::from_u128(self.0.as_u128() >> NUMBER_BITS << NUMBER_BITS | u128::from(seq)))
+    }
+
+    /// The number it ends in, if it was made by [`JobId::ending_in`]; else any.
+    pub fn number(self) -> u64 {
+        self.0.as_u128() as u64 & ((1 << NUMBER_BITS) - 1)
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
@@ -199,6 +217,8 @@ pub struct IdempotencyKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
     pub id: JobId,
+    /// The id was made for this job, and nobody was told of it: the stored job's ends in its number (see [`JobId::ending_in`]).
+    pub id_is_new: bool,
     pub destination: DestinationName,
     pub request: Request,
     pub idempotency: Option<IdempotencyKey>,

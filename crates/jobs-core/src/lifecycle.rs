@@ -20,9 +20,10 @@ pub use settle::{DuplicateCause, SettleContext, SettleResult, Settled, release, 
 ///
 /// `last_issued`: the last epoch issued to any job so far. No lease of this one is under it or below.
 pub fn enqueue(new: NewJob, seq: u64, last_issued: Epoch, now: Timestamp) -> (Job, Request) {
-    let checksum = Job::checksum_of(new.id, &new.destination, now, new.ordering_key.as_deref(), &new.request);
+    let id = if new.id_is_new { new.id.ending_in(seq) } else { new.id };
+    let checksum = Job::checksum_of(id, &new.destination, now, new.ordering_key.as_deref(), &new.request);
     let job = Job {
-        id: new.id,
+        id,
         seq,
         destination: new.destination,
         accepted_at: now,

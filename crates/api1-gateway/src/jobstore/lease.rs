@@ -87,6 +87,7 @@ mod tests {
     fn lease(request: Request) -> Lease {
         let new = NewJob {
             id: JobId(Uuid::from_u128(7)),
+            id_is_new: false,
             destination: "api2".parse().unwrap(),
             request,
             idempotency: None,

@@ -131,6 +131,7 @@ mod tests {
     fn job(run_at: &str, cause: Cause) -> Job {
         let new = NewJob {
             id: JobId(Uuid::nil()),
+            id_is_new: false,
             destination: "api2".parse().unwrap(),
             request: Request::default(),
             idempotency: None,

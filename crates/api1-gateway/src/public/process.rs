@@ -142,6 +142,7 @@ pub(super) fn new_job(
     let still_trying_after = app.limits.still_trying_after;
     Ok(NewJob {
         id: JobId(clock::new_job_uuid()),
+        id_is_new: true,
         destination,
         request: content,
         idempotency,

@@ -67,6 +67,7 @@ fn job(n: u128) -> NewJob {
     use jobs_core::job::{Priority, Request};
     NewJob {
         id: JobId(uuid::Uuid::from_u128(n)),
+        id_is_new: false,
         destination: jobs_core::conformance::rig::api2(),
         request: Request { body: format!("the body of job {n}").into(), ..Request::default() },
         idempotency: None,

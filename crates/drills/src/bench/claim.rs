@@ -73,7 +73,12 @@ impl Stored {
     async fn add(&self, jobs: usize) -> Result<(), StoreError> {
         let now = self.clock.now();
         let body = Bytes::from(load::payload());
-        let job = |_| NewJob { id: JobId(clock::new_job_uuid()), run_at: now.wall, ..plain_job(0, body.clone()) };
+        let job = |_| NewJob {
+            id: JobId(clock::new_job_uuid()),
+            id_is_new: true,
+            run_at: now.wall,
+            ..plain_job(0, body.clone())
+        };
         self.store.enqueue((0..jobs).map(job).collect(), now).await.map(drop)
     }
 

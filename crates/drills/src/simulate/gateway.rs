@@ -220,6 +220,7 @@ impl Gateway {
         let ignores_order = self.bug == Some(Bug::IgnoresOrder) && self.last_id.is_multiple_of(4);
         NewJob {
             id: JobId(Uuid::from_u128(self.last_id)),
+            id_is_new: false,
             destination: self.names[post.site].clone(),
             request: Payload { body: Bytes::from(body), ..Payload::default() },
             idempotency: Some(key).filter(|_| post.keyed && self.bug != Some(Bug::ForgetsKeys)),

@@ -60,11 +60,17 @@ async fn answer(
     script: Option<&mut Script>,
 ) -> String {
     match step.clone() {
-        Step::Enqueue(jobs) => show(store.enqueue(jobs, now).await),
+        Step::Enqueue(jobs) => {
+            let answers = store.enqueue(jobs, now).await;
+            if let (Some(script), Ok(answers)) = (script, &answers) {
+                script.note_accepted(answers);
+            }
+            show(answers)
+        }
         Step::Claim(worker, grants) => {
             let claimed = store.claim(worker, grants, now).await;
             if let (Some(script), Ok(claimed)) = (script, &claimed) {
-                script.note(worker, claimed);
+                script.note_claimed(worker, claimed);
             }
             show(claimed)
         }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::StoreUnderTest;
 use super::rig::{Rig, pending, seconds};
 use crate::job::{Cause, JobId, NewJob, Pending, Priority, Progress, Request, State};
+use crate::outcome::Class;
 use crate::store::{Enqueued, StoreError};
 use crate::time::Timestamp;
 
@@ -107,6 +108,42 @@ pub async fn a_request_is_kept_byte_for_byte(under_test: &impl StoreUnderTest) {
         let leases = rig.claim_by(super::rig::WORKER, 1).await;
         assert_eq!(leases[0].request, request, "a lease carries the same");
         assert!(leases[0].job.is_intact(&request));
+    }
+}
+
+/// An id that says nothing of a number, as far as its last 40 bits.
+const UNNUMBERED: u128 = 0x0199_d1b2_7c3e_7a10_8f00_4fff_ffff_ffff;
+
+pub async fn a_new_id_ends_in_its_jobs_number_and_a_given_one_stays(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let id = JobId(Uuid::from_u128(UNNUMBERED));
+    let (given, new) = (NewJob { id, ..rig.job() }, NewJob { id, id_is_new: true, ..rig.job() });
+    let (given, new) = (rig.accept(given).await, rig.accept(new).await);
+    assert_eq!(given.id, id);
+    assert_eq!((new.id, new.id.number()), (id.ending_in(new.seq), new.seq));
+    // Given, it points at a job that has another id, and then at one that there is not.
+    let (to_another, to_none) = (JobId(Uuid::from_u128(u128::from(new.seq))), JobId(Uuid::from_u128(1_000)));
+    for id in [to_another, to_none] {
+        let job = NewJob { id, ..rig.job() };
+        rig.accept(job).await;
+    }
+    rig.reopen_if_durable(under_test).await;
+    let ids = [given.id, new.id, to_another, to_none];
+    for id in ids {
+        assert_eq!(rig.stored(id).await.id, id);
+        assert_eq!(rig.store.request(id).await.map(|found| found.is_some()), Ok(true), "{id}");
+    }
+    for id in [JobId(Uuid::from_u128(2_000)), id.ending_in(given.seq), to_another.ending_in(given.seq)] {
+        assert_eq!(rig.store.job(id).await, Ok(None), "{id} never was");
+    }
+    let leases = rig.claim(10).await;
+    assert_eq!(leases.iter().map(|key| key.job_id).collect::<Vec<_>>(), ids);
+    for key in leases {
+        rig.settle(key, Class::JobFail).await;
+    }
+    for id in ids {
+        assert_eq!(rig.redrive(id).await.1.id, id);
+        assert_eq!(rig.cancel(id).await.1.id, id);
     }
 }
 

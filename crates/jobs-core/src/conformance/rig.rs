@@ -65,6 +65,7 @@ pub const fn seconds(count: u64) -> Duration {
 pub fn plain_job(id: u128, body: Bytes) -> NewJob {
     NewJob {
         id: JobId(Uuid::from_u128(id)),
+        id_is_new: false,
         destination: api2(),
         request: Request { body, ..Request::default() },
         idempotency: None,

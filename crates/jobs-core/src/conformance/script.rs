@@ -17,7 +17,7 @@ use crate::job::{DestinationName, Epoch, Job, JobId, NewJob, Priority, Request, 
 use crate::lease::LeaseKey;
 use crate::outcome::{Class, Outcome, Response};
 use crate::redrive::{Mode, Plan};
-use crate::store::{Claimed, Filter, GateRecord, Grant, Judge, Report, Retention, Settlement};
+use crate::store::{Claimed, Enqueued, Filter, GateRecord, Grant, Judge, Report, Retention, Settlement};
 use crate::time::{Mono, Now, Timestamp};
 
 const DESTINATIONS: [&str; 3] = ["a", "b", "c"];
@@ -159,8 +159,16 @@ impl Script {
         }
     }
 
+    /// What an enqueue answered.
+    pub fn note_accepted(&mut self, answers: &[Enqueued]) {
+        self.ids.extend(answers.iter().filter_map(|answer| match answer {
+            Enqueued::Accepted(job) => Some(job.id),
+            Enqueued::Replayed { .. } | Enqueued::KeyReused { .. } => None,
+        }));
+    }
+
     /// What a claim of `worker` answered.
-    pub fn note(&mut self, worker: WorkerId, claimed: &Claimed) {
+    pub fn note_claimed(&mut self, worker: WorkerId, claimed: &Claimed) {
         self.leases.extend(super::rig::keys(&claimed.leases).into_iter().map(|key| (key, worker)));
         let forgotten = self.leases.len().saturating_sub(MEMORY);
         self.leases.drain(..forgotten);
@@ -192,11 +200,19 @@ impl Script {
         if self.dice.chance(50) { OrderingOnDead::Block } else { OrderingOnDead::Free }
     }
 
-    /// A job that was offered to the store, mostly a late one, or one that never was.
+    /// A job that was accepted, mostly a late one, or one that never was.
     fn job(&mut self) -> JobId {
+        if self.dice.chance(3) {
+            return self.id();
+        }
         let late = self.ids.len().saturating_sub(25);
         let from = if self.dice.chance(80) { &self.ids[late..] } else { &self.ids[..] };
         self.dice.pick(from).copied().unwrap_or(JobId(Uuid::nil()))
+    }
+
+    /// An id that nobody else has, and that ends in a job's number: its own, if it comes to that, or another's.
+    fn id(&mut self) -> JobId {
+        JobId(Uuid::from_u64_pair(self.dice.roll(), self.ids.len() as u64))
     }
 
     fn enqueue(&mut self) -> Step {
@@ -205,8 +221,6 @@ impl Script {
     }
 
     fn new_job(&mut self) -> NewJob {
-        let id = JobId(Uuid::from_u64_pair(self.dice.roll(), self.ids.len() as u64));
-        self.ids.push(id);
         let idempotency = self.dice.chance(30).then(|| {
             let fingerprint = if self.dice.chance(15) { 2 } else { 1 };
             key(&format!("scope {}", self.dice.below(2)), &format!("key {}", self.dice.below(12)), fingerprint)
@@ -214,7 +228,8 @@ impl Script {
         let body: Vec<u8> = (0..self.dice.below(40)).map(|_| self.dice.roll() as u8).collect();
         let run_at = self.now.wall.plus(if self.dice.chance(30) { self.dice.millis(30_000) } else { Duration::ZERO });
         NewJob {
-            id,
+            id: self.id(),
+            id_is_new: self.dice.chance(50),
             destination: self.destination().1,
             request: Request {
                 path: self.dice.chance(30).then(|| format!("/{}", self.dice.below(9))),

@@ -33,6 +33,7 @@ fn dispatcher(names: &[&str], adjust: impl Fn(&mut Destination)) -> Dispatcher {
 fn new_job(n: u128, destination: &str) -> NewJob {
     NewJob {
         id: JobId(Uuid::from_u128(n)),
+        id_is_new: false,
         destination: name(destination),
         request: Request::default(),
         idempotency: None,

@@ -11,6 +11,15 @@ fn epochs_rise_with_the_counter_and_across_starts_and_fit_into_53_bits() {
 }
 
 #[test]
+fn an_id_that_ends_in_a_number_is_as_old_as_before_and_of_the_same_version() {
+    let id = JobId(Uuid::from_u128(0x0199_d1b2_7c3e_7a10_8f00_4f6b_1e2d_3c4b));
+    assert_eq!(id.ending_in(0xab).to_string(), "0199d1b2-7c3e-7a10-8f00-4f00000000ab");
+    assert_eq!(id.ending_in((1 << 40) - 1).to_string(), "0199d1b2-7c3e-7a10-8f00-4fffffffffff");
+    assert_eq!(id.ending_in(1 << 40), id, "a number that does not fit is left out");
+    assert_eq!(id.ending_in(0xab).number(), 0xab);
+}
+
+#[test]
 fn a_destination_name_is_short_and_plain() {
     for good in ["api2", "a", "Team.system_op-1", &"x".repeat(64)] {
         assert!(good.parse::<DestinationName>().is_ok(), "{good}");

@@ -82,7 +82,8 @@ impl State {
     /// See [`crate::store::JobStore::enqueue`]. A job id that is known already is refused, with the whole batch.
     pub fn enqueue(&mut self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>, StoreError> {
         let mut ids = BTreeSet::new();
-        if let Some(job) = jobs.iter().find(|job| !ids.insert(job.id) || self.shelf.seq_of(job.id).is_some()) {
+        let mut given = jobs.iter().filter(|job| !job.id_is_new);
+        if let Some(job) = given.find(|job| !ids.insert(job.id) || self.shelf.seq_of(job.id).is_some()) {
             return Err(StoreError::Unusable(format!("job {} exists already", job.id)));
         }
         Ok(jobs.into_iter().map(|job| self.enqueue_one(job, now.wall)).collect())

@@ -43,6 +43,7 @@ impl Life {
     fn new(policy: Policy, max_attempts: Option<u32>, expires_after: Option<Duration>, ordered: bool) -> Life {
         let new = NewJob {
             id: JobId(Uuid::from_u128(7)),
+            id_is_new: false,
             destination: "api2".parse().unwrap(),
             request: Request::default(),
             idempotency: None,

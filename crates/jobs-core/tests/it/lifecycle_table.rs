@@ -54,6 +54,7 @@ fn settle_at_start(start: u32, job: &mut Job, epoch: Epoch, class: Class) -> lif
 fn accepted(last_issued: Epoch) -> Job {
     let new = NewJob {
         id: JobId(Uuid::from_u128(7)),
+        id_is_new: false,
         destination: "api2".parse().unwrap(),
         request: Request::default(),
         idempotency: None,

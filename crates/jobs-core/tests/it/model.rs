@@ -100,7 +100,7 @@ impl Watched {
 
     fn step(&mut self, step: Step, judge: &ScriptJudge, now: Now, script: &mut Script) {
         match step {
-            Step::Enqueue(jobs) => drop(self.state.enqueue(jobs, now).unwrap()),
+            Step::Enqueue(jobs) => script.note_accepted(&self.state.enqueue(jobs, now).unwrap()),
             Step::Claim(worker, grants) => {
                 for grant in grants {
                     let (expected, next) = self.claimable(&grant, now.wall);
@@ -109,7 +109,7 @@ impl Watched {
                     assert_eq!(leased, expected, "{grant:?}");
                     let exhausted = (expected.len() < grant.max as usize).then_some((grant.destination, next));
                     assert_eq!(claimed.exhausted, Vec::from_iter(exhausted));
-                    script.note(worker, &claimed);
+                    script.note_claimed(worker, &claimed);
                 }
             }
             Step::Extend(worker, holding) => drop(self.state.extend(worker, &holding, now)),
@@ -221,6 +221,7 @@ fn over_random_scripts_a_claim_finds_what_a_scan_of_all_jobs_finds() {
 fn job(id: u128) -> NewJob {
     NewJob {
         id: JobId(Uuid::from_u128(id)),
+        id_is_new: false,
         destination: destination("api2"),
         request: Request::default(),
         idempotency: Some(key("client", "k", 1)),

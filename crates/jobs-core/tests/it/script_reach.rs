@@ -83,6 +83,7 @@ fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &
     match step {
         Step::Enqueue(jobs) => {
             let answers = state.enqueue(jobs, now).unwrap();
+            script.note_accepted(&answers);
             let kind = |answer| match answer {
                 Enqueued::Accepted(_) => "accepted".to_owned(),
                 Enqueued::Replayed { id, .. } if state.job(id).is_none() => "replayed, purged".to_owned(),
@@ -93,7 +94,7 @@ fn kinds(state: &mut State, step: Step, judge: &ScriptJudge, now: Now, script: &
         }
         Step::Claim(worker, grants) => {
             let claimed = state.claim(worker, &grants, now);
-            script.note(worker, &claimed);
+            script.note_claimed(worker, &claimed);
             let released = claimed.leases.iter().any(|lease| match &lease.job.state {
                 JobState::Leased(lease) => lease.from.run_at > now.wall,
                 JobState::Pending(_)

@@ -19,7 +19,6 @@ use super::row::{self, Row, Was};
 use super::statements::Statements;
 
 static BY_SEQ: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE seq = ?"));
-static BY_ID: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE id = ?"));
 
 /// A transaction under way.
 pub(super) struct Batch<'a> {
@@ -60,12 +59,11 @@ impl<'a> Batch<'a> {
         if let Some(row) = self.known.leased_rows.get(&id) {
             return Ok(Some(row.clone()));
         }
-        self.one_row(&BY_ID, [id.0.as_bytes().as_slice()])
+        self.one_row(&row::BY_ID, row::id_key(id))
     }
 
     pub(super) fn seq_of(&mut self, id: JobId) -> Result<Option<i64>> {
-        let find = self.statements.get("SELECT seq FROM job WHERE id = ?")?;
-        find.query_row([id.0.as_bytes().as_slice()], |found| found.get(0)).optional()
+        self.statements.get(&row::SEQ_BY_ID)?.query_row(row::id_key(id), |found| found.get(0)).optional()
     }
 
     /// The number of a destination, which it is given now if it has none.

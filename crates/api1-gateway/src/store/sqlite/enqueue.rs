@@ -33,7 +33,7 @@ pub(super) fn enqueue(batch: &mut Batch<'_>, jobs: Vec<NewJob>, now: Timestamp) 
         return Err(Failed::Refused(StoreError::Full("too little disk space is left for more jobs".to_owned())));
     }
     let mut ids = BTreeSet::new();
-    for job in &jobs {
+    for job in jobs.iter().filter(|job| !job.id_is_new) {
         if !ids.insert(job.id) || batch.seq_of(job.id)?.is_some() {
             return Err(Failed::Refused(StoreError::Unusable(format!("job {} exists already", job.id))));
         }

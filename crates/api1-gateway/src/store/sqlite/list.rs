@@ -298,6 +298,7 @@ mod tests {
             let body = if seq % 2 == 0 { "even" } else { "odd" };
             let new = NewJob {
                 id: JobId(Uuid::from_u128(u128::from(seq))),
+                id_is_new: false,
                 destination: api2(),
                 request: Request { body: body.into(), ..Request::default() },
                 idempotency: None,

@@ -1,7 +1,5 @@
 //! Queries about single jobs, counts and gates. Pages of jobs are in [`super::list`].
 
-use std::sync::LazyLock;
-
 use jobs_core::job::{DestinationName, JobId, Priority, Request};
 use jobs_core::outcome::Response;
 use jobs_core::store::{JobDetail, Stats};
@@ -14,12 +12,10 @@ use super::names::parse_name;
 use super::row::{self, Row};
 use super::{attempt, operators, request};
 
-static BY_ID: LazyLock<String> = LazyLock::new(|| row::select("FROM job WHERE id = ?"));
-
 /// A job with its attempt log.
 pub(super) fn job(conn: &Connection, id: JobId) -> Result<Option<JobDetail>> {
-    let mut find = conn.prepare_cached(&BY_ID)?;
-    let found = find.query_row([id.0.as_bytes().as_slice()], |row| decode(conn, row)).optional()?;
+    let mut find = conn.prepare_cached(&row::BY_ID)?;
+    let found = find.query_row(row::id_key(id), |row| decode(conn, row)).optional()?;
     let Some(row) = found else { return Ok(None) };
     Ok(Some(JobDetail {
         attempts: attempt::read_all(conn, row.seq())?,
@@ -96,6 +92,5 @@ pub(super) fn decode(conn: &Connection, found: &rusqlite::Row<'_>) -> Result<Row
 }
 
 pub(super) fn seq_of(conn: &Connection, id: JobId) -> Result<Option<i64>> {
-    let mut find = conn.prepare_cached("SELECT seq FROM job WHERE id = ?")?;
-    find.query_row([id.0.as_bytes().as_slice()], |row| row.get(0)).optional()
+    conn.prepare_cached(&row::SEQ_BY_ID)?.query_row(row::id_key(id), |row| row.get(0)).optional()
 }

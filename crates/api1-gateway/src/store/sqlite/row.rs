@@ -131,7 +131,8 @@ const FIXED: [&str; 12] = [
 ];
 
 /// What beside [`FIXED`] is not the same for all new jobs.
-const NEW: [&str; 7] = ["generation_floor", "head", "place", "run_at", "deadline", "updated_at", "expires_at"];
+const NEW: [&str; 8] =
+    ["id_ends_in_seq", "generation_floor", "head", "place", "run_at", "deadline", "updated_at", "expires_at"];
 
 /// What is: it waits because it is new, and has made no progress. Written into the statement, it is bound for no job.
 const NEW_ZEROS: [&str; 16] = [
@@ -175,6 +176,22 @@ pub(super) fn select(rest: &str) -> String {
     format!("SELECT job.{} {rest}", columns.join(", job."))
 }
 
+/// As [`select`], of the job whose id is bound by [`id_key`].
+pub(super) static BY_ID: LazyLock<String> =
+    LazyLock::new(|| format!("{} UNION ALL {}", select(BY_OWN_NUMBER), select(BY_OTHER_ID)));
+
+/// The number of the job whose id is bound by [`id_key`].
+pub(super) static SEQ_BY_ID: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT seq {BY_OWN_NUMBER} UNION ALL SELECT seq {BY_OTHER_ID}"));
+
+const BY_OWN_NUMBER: &str = "FROM job WHERE seq = ?1 AND id = ?2 AND id_ends_in_seq = 1";
+const BY_OTHER_ID: &str = "FROM job WHERE id = ?2 AND id_ends_in_seq = 0";
+
+/// What [`BY_ID`] and [`SEQ_BY_ID`] ask for.
+pub(super) fn id_key(id: JobId) -> (i64, [u8; 16]) {
+    (id.number().cast_signed(), id.0.into_bytes())
+}
+
 /// Adds a new job's row. `head`: see `job.head`.
 pub(super) fn insert(statements: &mut Statements<'_>, row: &Row, head: bool) -> Result<()> {
     let job = &row.job;
@@ -188,6 +205,7 @@ pub(super) fn insert(statements: &mut Statements<'_>, row: &Row, head: bool) -> 
     columns
         .put(job.checksum)?
         .put(job.callback.as_ref().map(DestinationName::as_str))?
+        .put(job.id.ending_in(job.seq) == job.id)?
         .u64(job.progress.generation_floor.as_u64())?
         .put(head)?
         .put(row.place().map(|place| place as i64))?
@@ -341,4 +359,27 @@ fn read_progress(columns: &mut Reader<'_, '_>) -> Result<Progress> {
         last_error: columns.text_or_null()?,
         redrive: columns.small_or_null()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_found_by_its_id_without_looking_through_others() {
+        let conn = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&conn, Timestamp::default()).unwrap();
+        for sql in [&BY_ID, &SEQ_BY_ID] {
+            let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.as_str())).unwrap();
+            let rows = explain.query_map(id_key(JobId(uuid::Uuid::nil())), |row| row.get("detail")).unwrap();
+            let plan: Vec<String> = rows.collect::<Result<_>>().unwrap();
+            let searches =
+                |text: &str| plan.iter().filter(|line| line.starts_with("SEARCH") && line.contains(text)).count();
+            let found = (searches("INTEGER PRIMARY KEY (rowid=?)"), searches("INDEX job_other_id (id=?)"));
+            assert_eq!(found, (1, 1), "{plan:?}");
+            assert!(!plan.iter().any(|line| line.starts_with("SCAN")), "{plan:?}");
+        }
+    }
 }

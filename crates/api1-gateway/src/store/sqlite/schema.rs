@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 use super::open::OpenError;
 
 /// All steps, the first is number 1.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 const STEP_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_step (
@@ -116,6 +117,27 @@ mod tests {
         let (status, answer) = super::super::attempt::read_response(&conn, 7).unwrap().unwrap();
         assert_eq!((status, &answer.body[..], answer.truncated), (Some(503), b"later".as_slice(), false));
         assert_eq!(answer.content_type.as_deref(), Some("text/plain"));
+    }
+
+    #[test]
+    fn a_job_from_before_step_5_is_still_found_by_its_id() {
+        use jobs_core::job::JobId;
+        use uuid::Uuid;
+        let conn = Connection::open_in_memory().unwrap();
+        migrated(&conn, &STEPS[..4]).unwrap();
+        let (id, ends_in_its_number) = (JobId(Uuid::from_u128(u128::MAX)), JobId(Uuid::from_u128(8)));
+        let insert = "INSERT INTO job (seq, id, destination, priority, accepted_at, checksum, state, head, run_at, updated_at, attempts,
+            charged, failures, failures_epoch, lost, overloads, last_settled, last_down, first_suspect, generation,
+            generation_floor, last_epoch, settled_epoch, key_generation)
+            VALUES (?, ?, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
+        for (seq, id) in [(7, id), (8, ends_in_its_number)] {
+            conn.execute(insert, (seq, id.0.into_bytes())).unwrap();
+        }
+        migrated(&conn, &STEPS).unwrap();
+        for (seq, id) in [(7, id), (8, ends_in_its_number)] {
+            assert_eq!(super::super::query::seq_of(&conn, id).unwrap(), Some(seq));
+            assert!(conn.execute(insert, (9, id.0.into_bytes())).is_err(), "an id is there one time");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ async fn a_file_of_a_newer_version_is_refused() {
     database.open_sqlite().close().await.expect("the store closes");
     by_hand(&database, "INSERT INTO schema_step SELECT max(number) + 1, 'whatever', 0 FROM schema_step");
     let reason = refusal(&database.path());
-    assert!(reason.contains("newer version (schema 5, this version knows 4)"), "{reason}");
+    assert!(reason.contains("newer version (schema 6, this version knows 5)"), "{reason}");
 }
 
 #[tokio::test]
