@@ -12,7 +12,7 @@ use jobs_core::charging::Evidence;
 use jobs_core::conformance::rig::{BEGIN, Rig, WORKER, api2, plain_job};
 use jobs_core::destination::{Destination, Policy};
 use jobs_core::dispatch::Dispatcher;
-use jobs_core::job::{Epoch, Job, JobId, Request, Tick};
+use jobs_core::job::{Epoch, Job, Request, Tick};
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, Claiming, SettleContext, SettleResult};
 use jobs_core::outcome::{Class, Outcome, classify};
@@ -23,7 +23,7 @@ use jobs_core::store::{Claimed, Grant, Judge, Lease, SettleAnswer};
 const CLAIMED: u32 = 64;
 
 fn new_job(id: u128) -> (Job, Request) {
-    lifecycle::enqueue(plain_job(id, Bytes::from(vec![b'x'; 200])), 1, BEGIN.wall)
+    lifecycle::enqueue(plain_job(id, Bytes::from(vec![b'x'; 200])), 1, Epoch::NONE, BEGIN.wall)
 }
 
 fn claiming(epoch: u32, grant: &Grant) -> Claiming {
@@ -47,7 +47,11 @@ fn life(c: &mut Criterion) {
     let grant = Rig::grant(1, 0);
     c.bench_function("enqueue", |b| {
         let new = plain_job(7, Bytes::from(vec![b'x'; 200]));
-        b.iter_batched(|| new.clone(), |new| lifecycle::enqueue(new, 1, BEGIN.wall), BatchSize::SmallInput);
+        b.iter_batched(
+            || new.clone(),
+            |new| lifecycle::enqueue(new, 1, Epoch::NONE, BEGIN.wall),
+            BatchSize::SmallInput,
+        );
     });
     c.bench_function("claim", |b| {
         let claim = |mut job: Job| (lifecycle::claim(&mut job, &claiming(7, &grant), BEGIN.wall), job);
