@@ -11,6 +11,9 @@ use thirtyfour::{By, ChromiumLikeCapabilities, DesiredCapabilities, WebDriver};
 /// Far above what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Two in a row without a port are rare enough; more are a driver that does not work here.
+const DRIVER_STARTS: u32 = 5;
+
 /// A browser. Its driver, and with that the browser, ends when this is dropped.
 pub(crate) struct Browser {
     pub(crate) driver: WebDriver,
@@ -19,6 +22,35 @@ pub(crate) struct Browser {
 }
 
 struct Driver(Child);
+
+impl Driver {
+    /// One that listens, and where.
+    ///
+    /// It asks the system for a free port of IPv6 and then takes the same of IPv4; where that one is in use, as by any
+    /// connection of another test, it gives up. So it is started anew some times.
+    fn start() -> (Self, u16) {
+        let mut said = String::new();
+        for _ in 0..DRIVER_STARTS {
+            let mut child = Command::new("chromedriver")
+                .arg("--port=0")
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("chromedriver is missing: install Debian's chromium and chromium-driver");
+            let output = BufReader::new(child.stdout.take().unwrap());
+            let driver = Driver(child);
+            for line in output.lines().map_while(Result::ok) {
+                let port = line.split("started successfully on port ").nth(1);
+                if let Some(port) = port.and_then(|port| port.trim_end_matches('.').parse().ok()) {
+                    return (driver, port);
+                }
+                said.push_str(&line);
+                said.push('\n');
+            }
+        }
+        panic!("chromedriver does not start:\n{said}");
+    }
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
@@ -31,26 +63,14 @@ impl Drop for Driver {
 impl Browser {
     /// A browser for the pages of the gateway at `base`.
     pub(crate) async fn open(base: &str) -> Self {
-        let mut child = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is missing: install Debian's chromium and chromium-driver");
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let process = Driver(child);
-        let port = lines.map_while(Result::ok).find_map(|line| {
-            let port = line.split("started successfully on port ").nth(1)?;
-            Some(port.trim_end_matches('.').to_owned())
-        });
+        let (process, port) = Driver::start();
         let mut capabilities = DesiredCapabilities::chrome();
         for flag in
             ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"]
         {
             capabilities.add_arg(flag).unwrap();
         }
-        let address = format!("http://127.0.0.1:{}", port.expect("chromedriver says where it listens"));
-        let driver = WebDriver::new(address, capabilities).await.expect("Chromium starts");
+        let driver = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities).await.expect("Chromium starts");
         Browser { driver, process, base: base.to_owned() }
     }
 
