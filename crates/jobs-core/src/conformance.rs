@@ -89,6 +89,7 @@ macro_rules! conformance_suite {
                     a_probe_goes_to_what_has_waited_longest_for_one,
                     a_probe_on_a_healthy_check_may_take_what_the_present_outage_made_wait,
                     no_more_is_claimed_than_granted,
+                    a_claim_ends_where_its_payloads_are_too_many,
                     destinations_are_served_as_they_are_granted,
                     an_exhausted_destination_tells_when_its_next_job_falls_due,
                     what_has_run_out_of_time_is_no_next_job,

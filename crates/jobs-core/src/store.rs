@@ -4,6 +4,8 @@
 //! in one atomic step. What a store may choose is only how it finds the claimable rows fast; which they are, and in which order,
 //! is written at [`JobStore::claim`]. Every clause here is a test of [`crate::conformance`], run on every store.
 
+mod payloads;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::meters::Meters;
 use crate::outcome::{Outcome, Response};
 use crate::steering::{Resolution, Steering};
 use crate::time::{Now, Timestamp};
+
+pub use self::payloads::{MAX_CLAIM_BYTES, Payloads};
 
 /// Why a store did not do what was asked. In every case nothing was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,8 +104,8 @@ pub struct Lease {
 pub struct Claimed {
     /// In order: destinations as granted, and within each the order of [`JobStore::claim`].
     pub leases: Vec<Lease>,
-    /// For each granted destination that had fewer claimable jobs than it was granted: when its next waiting job falls
-    /// due by its own `run_at`; `None` if none waits.
+    /// For each granted destination that had fewer claimable jobs than it was granted, and was looked through: when its next
+    /// waiting job falls due by its own `run_at`; `None` if none waits.
     pub exhausted: Vec<(DestinationName, Option<Timestamp>)>,
     /// Jobs that were found corrupt on the way, dead as they are now, in the order in which they were found.
     pub died: Vec<Job>,
@@ -287,7 +291,8 @@ pub trait JobStore: Steering {
     /// `seq`); but up to `fresh` fresh jobs come before all others, in that same order. A probe: what is due by its own `run_at` first, the lowest of (`run_at`, higher priority, `seq`), which puts what has just been probed behind all
     /// that has not; then what is released, higher priority first, then the lower `seq`. Every lease has an epoch above all
     /// issued before. A job whose time has run out is not leased, nor one whose request fails its checksum: that one is dead
-    /// (corrupt), and named in the answer. Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
+    /// (corrupt), and named in the answer. The claim ends before a job with which its payloads would come to more than
+    /// [`MAX_CLAIM_BYTES`]. Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
     async fn claim(&self, worker: WorkerId, grants: Vec<Grant>, now: Now) -> Result<Claimed, StoreError>;
 
     /// Renews those leases of `holding` that are live and `worker`'s, for a full term; names the others, and those to cancel.

@@ -20,8 +20,6 @@ use crate::auth::bearer;
 use crate::body;
 use crate::problem::{Code, Problem};
 
-/// Most payload bytes in one answer; the first job always fits. What goes beyond is released and claimed again.
-const MAX_PAYLOADS: usize = 8 * 1024 * 1024;
 /// Most attempts one worker may have in flight: far beyond what one process can do, and no overflow when added up.
 const MAX_CONCURRENCY: u32 = 100_000;
 /// How long a destination may take to say that it is healthy: one that takes longer is not ready for work either.
@@ -142,12 +140,7 @@ fn response(app: &App, worker: WorkerId, found: Found) -> ClaimResponse {
 
 fn wire_leases(app: &App, catalog: &Catalog, granted: Granted) -> Vec<WireLease> {
     let left = LEASE_TERM.saturating_sub(app.clock.now().mono.since(granted.since));
-    let mut payloads = 0;
-    let leases = granted.take_while(|lease: &Lease| {
-        let first = payloads == 0;
-        payloads += lease.request.body.len().max(1);
-        catalog.find(lease.job.destination.as_str()).is_ok() && (first || payloads <= MAX_PAYLOADS)
-    });
+    let leases = granted.take_while(|lease: &Lease| catalog.find(lease.job.destination.as_str()).is_ok());
     let wire = |lease: Lease| {
         let listed = catalog.find(lease.job.destination.as_str()).ok()?;
         Some(lease::wire(lease, &listed.settings, left))

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::StoreUnderTest;
 use super::rig::{OTHER_WORKER, Rig, WORKER, api2, dead, destination, ids, pending, seconds};
 use crate::charging::Evidence;
 use crate::gate::Kind;
-use crate::job::{Cause, DeadReason, Epoch, JobId, NewJob, Priority, State, StateName, Tick, WorkerId};
+use crate::job::{Cause, DeadReason, Epoch, JobId, NewJob, Priority, Request, State, StateName, Tick, WorkerId};
 use crate::outcome::Class;
-use crate::store::Grant;
+use crate::store::{Grant, MAX_CLAIM_BYTES};
 use crate::time::Timestamp;
 
 pub async fn priority_goes_first_then_the_earlier_time_then_the_earlier_acceptance(under_test: &impl StoreUnderTest) {
@@ -175,6 +176,28 @@ pub async fn no_more_is_claimed_than_granted(under_test: &impl StoreUnderTest) {
     assert_eq!(rig.claim(3).await.len(), 2);
     assert_eq!(rig.claim(3).await, []);
     assert_eq!(rig.claim_granted(WORKER, Vec::new()).await, crate::store::Claimed::default());
+}
+
+pub async fn a_claim_ends_where_its_payloads_are_too_many(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let mut sized = |name: &str, bytes: usize| {
+        let request = Request { body: Bytes::from(vec![b'x'; bytes]), ..Request::default() };
+        NewJob { destination: destination(name), request, ..rig.job() }
+    };
+    let (half, whole) = (MAX_CLAIM_BYTES / 2, MAX_CLAIM_BYTES);
+    let jobs = [sized("a", half), sized("a", half), sized("a", 1), sized("b", 1), sized("b", whole + 1)];
+    let [first, second, third, fourth, fifth] = jobs.each_ref().map(|job| job.id);
+    rig.enqueue(jobs.into()).await;
+    let grant = |name, max| Grant { destination: destination(name), ..Rig::grant(max, 0) };
+    let grants = || vec![grant("a", 9), grant("nobody", 9), grant("b", 9)];
+    let claimed = rig.claim_granted(WORKER, grants()).await;
+    assert_eq!((ids(&claimed.leases), claimed.exhausted), (vec![first, second], vec![]), "there may be more");
+    assert_eq!(rig.stored(third).await.state.name(), StateName::Pending);
+    let claimed = rig.claim_granted(WORKER, grants()).await;
+    let looked_through = [(destination("a"), None), (destination("nobody"), None)];
+    assert_eq!((ids(&claimed.leases), claimed.exhausted), (vec![third, fourth], looked_through.into()));
+    let claimed = rig.claim_granted(WORKER, grants()).await;
+    assert_eq!(ids(&claimed.leases), [fifth], "one alone always fits");
 }
 
 pub async fn destinations_are_served_as_they_are_granted(under_test: &impl StoreUnderTest) {

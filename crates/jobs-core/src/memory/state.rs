@@ -21,7 +21,7 @@ use crate::lifecycle::{
 use crate::outcome::{Outcome, Response};
 use crate::steering::AuditLine;
 use crate::store::{
-    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, Judge, Lease, Page, Purged, Report, Retention,
+    Claimed, Enqueued, Filter, GateRecord, Grant, JobDetail, Judge, Lease, Page, Payloads, Purged, Report, Retention,
     SettleAnswer, Settlement, Stats, Steered, StoreError, Swept,
 };
 use crate::time::{Mono, Now, Timestamp};
@@ -118,19 +118,30 @@ impl State {
 
     /// See [`crate::store::JobStore::claim`].
     pub fn claim(&mut self, worker: WorkerId, grants: &[Grant], now: Now) -> Claimed {
-        let mut claimed = Claimed::default();
+        let (mut claimed, mut payloads) = (Claimed::default(), Payloads::default());
         for grant in grants {
-            let leases = self.claim_granted(worker, grant, now, &mut claimed.died);
-            if leases.len() < grant.max as usize {
+            let leases = self.claim_granted(worker, grant, now, &mut payloads, &mut claimed.died);
+            let found = leases.len();
+            claimed.leases.extend(leases);
+            if payloads.is_full() {
+                break;
+            }
+            if found < grant.max as usize {
                 let next = self.shelf.lane(&grant.destination).and_then(|lane| lane.next_due(now.wall));
                 claimed.exhausted.push((grant.destination.clone(), next));
             }
-            claimed.leases.extend(leases);
         }
         claimed
     }
 
-    fn claim_granted(&mut self, worker: WorkerId, grant: &Grant, now: Now, died: &mut Vec<Job>) -> Vec<Lease> {
+    fn claim_granted(
+        &mut self,
+        worker: WorkerId,
+        grant: &Grant,
+        now: Now,
+        payloads: &mut Payloads,
+        died: &mut Vec<Job>,
+    ) -> Vec<Lease> {
         let mut leases = Vec::new();
         let mut passed_over = Vec::new();
         let mut fresh = grant.kind == Kind::Regular;
@@ -161,6 +172,9 @@ impl State {
                 });
                 died.push(self.shelf.get(seq).job.clone());
                 continue;
+            }
+            if !payloads.admit(&record.request) {
+                break;
             }
             match self.shelf.change(seq, |record| lifecycle::claim(&mut record.job, &claiming, now.wall)) {
                 Ok(()) => {

@@ -13,7 +13,7 @@ use jobs_core::gate::Kind;
 use jobs_core::job::{Job, JobId, Priority, WorkerId};
 use jobs_core::lease::LeaseKey;
 use jobs_core::lifecycle::{self, Claiming};
-use jobs_core::store::{Claimed, Grant, Lease};
+use jobs_core::store::{Claimed, Grant, Lease, Payloads};
 use jobs_core::time::{Now, Timestamp};
 use rusqlite::{OptionalExtension, Result};
 
@@ -53,7 +53,7 @@ pub(super) fn cost(grants: &[Grant]) -> Cost {
 
 /// See [`jobs_core::store::JobStore::claim`].
 pub(super) fn claim(batch: &mut Batch<'_>, worker: WorkerId, grants: &[Grant], now: Now) -> Result<Claimed> {
-    let mut claimed = Claimed::default();
+    let (mut claimed, mut payloads) = (Claimed::default(), Payloads::default());
     for grant in grants {
         let Some(destination) = batch.known.names.number(&grant.destination) else {
             if grant.max > 0 {
@@ -69,6 +69,7 @@ pub(super) fn claim(batch: &mut Batch<'_>, worker: WorkerId, grants: &[Grant], n
             destination,
             now,
             most,
+            payloads: &mut payloads,
             leases: Vec::new(),
             died: Vec::new(),
             gave_up: false,
@@ -79,6 +80,9 @@ pub(super) fn claim(batch: &mut Batch<'_>, worker: WorkerId, grants: &[Grant], n
         }
         claimed.leases.append(&mut search.leases);
         claimed.died.append(&mut search.died);
+        if payloads.is_full() {
+            break;
+        }
     }
     Ok(claimed)
 }
@@ -92,6 +96,8 @@ struct Search<'a, 'b> {
     now: Now,
     /// Leases to find, at the present stage of the search.
     most: usize,
+    /// Of all grants.
+    payloads: &'a mut Payloads,
     leases: Vec<Lease>,
     died: Vec<Job>,
     /// There may be more than was looked at.
@@ -118,7 +124,7 @@ enum Taken {
     PassedOver,
     /// It was corrupt, and is dead: the next job of its ordering key may be the next of all.
     Died,
-    /// No epoch can be issued at the moment.
+    /// No epoch can be issued at the moment, or the payloads are as many as one claim takes.
     Refused,
 }
 
@@ -293,6 +299,9 @@ impl Search<'_, '_> {
             self.batch.save(&row, was)?;
             self.died.push(row.job);
             return Ok(Taken::Died);
+        }
+        if !self.payloads.admit(&request) {
+            return Ok(Taken::Refused);
         }
         let claiming = Claiming {
             epoch,
