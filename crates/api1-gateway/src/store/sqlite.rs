@@ -41,6 +41,7 @@ mod sweep;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,7 +122,8 @@ impl SqliteStore {
         let readers = Arc::new(Readers::open(&path, Arc::clone(&queue))?);
         let disk = Disk::under(open::parent(&path), terms.min_free);
         let (queue_, readers_, meter_) = (Arc::clone(&queue), Arc::clone(&readers), Arc::clone(&meter));
-        let checkpointer = Checkpointer::spawn(open::connect_beside(&path)?, Arc::clone(&queue))?;
+        let database = File::open(&path)?;
+        let checkpointer = Checkpointer::spawn(open::connect_beside(&path)?, database, Arc::clone(&queue))?;
         let checkpoints = Checkpoints::new(meter_, Arc::clone(&readers), checkpointer, disk.clone());
         Writer { conn, known, queue: queue_, readers: readers_, checkpoints, synced: terms.synced, lock }.spawn()?;
         Ok(SqliteStore { queue, readers, meter, disk, start })

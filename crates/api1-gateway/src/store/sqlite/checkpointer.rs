@@ -1,14 +1,16 @@
 //! Copying the log back beside the writer, on a thread and a connection of its own.
 //!
 //! A checkpoint syncs the log and writes a thousand pages. SQLite lets commits go on meanwhile: what is copied is what had been committed
-//! when it began. So the writer stands still only where the log is to begin anew; the database is synced then, or whenever nothing was
-//! committed while it was copied to.
+//! when it began. So the writer stands still only where the log is to begin anew. SQLite syncs the database then, and else only if nothing
+//! was committed while it was copied to, as good as never under load. So the thread syncs it after each copy, and leaves little of that
+//! to the writer either.
 
+use std::fs::File;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Error, Result};
 
 use super::checkpoint;
 use super::queue::Queue;
@@ -20,8 +22,10 @@ pub(super) struct Checkpointer {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
+    /// The database's file, to be synced. Closed when the writer lets go of the thread, since a process that closes any handle of a file
+    /// loses the locks that SQLite has on it.
+    database: File,
     wish: Mutex<Wish>,
     wished: Condvar,
     /// Held by whoever copies: SQLite would refuse a second one.
@@ -37,9 +41,11 @@ enum Wish {
 }
 
 impl Checkpointer {
-    /// Starts the thread, with a connection of [`super::open::connect_beside`]. If it fails, so does the writer that takes from `queue`.
-    pub(super) fn spawn(conn: Connection, queue: Arc<Queue>) -> std::io::Result<Checkpointer> {
-        let shared = Arc::new(Shared::default());
+    /// Starts the thread, with a connection of [`super::open::connect_beside`] to `database`. If it fails, so does the writer that takes
+    /// from `queue`.
+    pub(super) fn spawn(conn: Connection, database: File, queue: Arc<Queue>) -> std::io::Result<Checkpointer> {
+        let (wish, wished, turn) = (Mutex::default(), Condvar::new(), Mutex::default());
+        let shared = Arc::new(Shared { database, wish, wished, turn });
         let (shared_, queue_) = (Arc::clone(&shared), Arc::clone(&queue));
         let run = move || shared_.serve(&conn, &queue_);
         let thread = std::thread::Builder::new().name("sqlite-copier".to_owned()).spawn(run)?;
@@ -100,10 +106,18 @@ impl Shared {
         while self.is_wanted() {
             // Kept until the writer is told: whoever has the next turn knows.
             let _turn = lock(&self.turn);
-            if let Err(error) = checkpoint::run(conn, CheckpointMode::PASSIVE) {
+            if let Err(error) = self.copy(conn) {
                 return queue.fail(error);
             }
         }
+    }
+
+    fn copy(&self, conn: &Connection) -> Result<()> {
+        checkpoint::run(conn, CheckpointMode::PASSIVE)?;
+        self.database.sync_data().map_err(|error| {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+            Error::SqliteFailure(code, Some(format!("the database cannot be synced: {error}")))
+        })
     }
 
     /// Waits for a wish. False: it is the end.
@@ -142,10 +156,23 @@ mod tests {
         writer.execute_batch("CREATE TABLE one (n INTEGER)").unwrap();
         let conn = Connection::open_with_flags(&other, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         conn.execute_batch("SELECT * FROM one").unwrap();
-        let checkpointer = Checkpointer::spawn(conn, Arc::clone(&store.queue)).unwrap();
+        let checkpointer = Checkpointer::spawn(conn, File::open(&other).unwrap(), Arc::clone(&store.queue)).unwrap();
         checkpointer.wish();
         let reason = tokio::time::timeout(Duration::from_secs(10), store.broken()).await.unwrap();
         assert!(reason.contains("I/O"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_cannot_be_synced_breaks_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let store = SqliteStore::open(&path, BEGIN).unwrap();
+        let cannot_be_synced = File::open("/dev/null").unwrap();
+        let conn = open::connect_beside(&path).unwrap();
+        let checkpointer = Checkpointer::spawn(conn, cannot_be_synced, Arc::clone(&store.queue)).unwrap();
+        checkpointer.wish();
+        let reason = tokio::time::timeout(Duration::from_secs(10), store.broken()).await.unwrap();
+        assert!(reason.contains("cannot be synced"), "{reason}");
     }
 
     #[test]
@@ -154,7 +181,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.db");
         let _database = open::connect(&path).unwrap();
-        let mut checkpointer = Checkpointer::spawn(open::connect_beside(&path).unwrap(), Arc::clone(&queue)).unwrap();
+        let conn = open::connect_beside(&path).unwrap();
+        let mut checkpointer = Checkpointer::spawn(conn, File::open(&path).unwrap(), Arc::clone(&queue)).unwrap();
         let failure = || rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None);
         queue.fail(failure());
         assert!(checkpointer.turn().is_err());
@@ -170,7 +198,7 @@ mod tests {
         let path = folder.path().join("jobs.db");
         let _database = open::connect(&path).unwrap();
         let conn = open::connect_beside(&path).unwrap();
-        let mut checkpointer = Checkpointer::spawn(conn, Arc::new(Queue::new())).unwrap();
+        let mut checkpointer = Checkpointer::spawn(conn, File::open(&path).unwrap(), Arc::new(Queue::new())).unwrap();
         checkpointer.close().unwrap();
         assert_eq!(Arc::strong_count(&checkpointer.shared), 1, "the thread has let go of it");
         checkpointer.wish();
