@@ -193,6 +193,13 @@ impl Dispatcher {
                 self.desk(name).exhausted(grant, *next);
             }
         }
+        if let (Some(grant), Some(lease)) = (grants.last(), claimed.leases.last())
+            && grant.destination != lease.job.destination
+            && claimed.exhausted.last().is_none_or(|(name, _)| *name != grant.destination)
+        {
+            // The claim ended before it came to all: the next begins with those, or a destination of large payloads would have each.
+            self.served = Some(lease.job.destination.clone());
+        }
     }
 
     /// The store could not say what it leased: whatever it was will lapse.

@@ -139,6 +139,17 @@ fn destinations_with_work_are_served_in_turn() {
 }
 
 #[test]
+fn a_claim_that_ended_early_is_followed_by_one_that_begins_with_those_it_did_not_come_to() {
+    let mut dispatcher = dispatcher(&["a", "b", "c"], |_| {});
+    let grants = dispatcher.plan(worker(1), 30, 30, NOW);
+    assert_eq!(grants.iter().map(|grant| grant.destination.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let first = lease(1, "a", Some(&grants[0]));
+    dispatcher.claimed(&grants, &Claimed { leases: vec![first], ..Claimed::default() }, NOW);
+    let grants = dispatcher.plan(worker(1), 30, 29, NOW);
+    assert_eq!(grants.iter().map(|grant| grant.destination.as_str()).collect::<Vec<_>>(), ["b", "c", "a"]);
+}
+
+#[test]
 fn a_destination_that_hangs_leaves_slots_for_the_others() {
     let mut dispatcher = dispatcher(&["hangs", "well"], |_| {});
     let mut hanging = 0;
