@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid", example = "0199d1b2-7c3e-7a10-8f00-4f6b1e2d3c4b"))]
 pub struct JobId(pub Uuid);
 
-/// Bits of a job's id that its number takes: a trillion jobs, of which each leaves the id as old, and 34 bits as random, as it was.
+/// Bits of a job's id that its number takes: enough for a trillion jobs. The time at the front stays, and so do 34 random bits.
 const NUMBER_BITS: u32 = 40;
 
 impl JobId {
