@@ -90,6 +90,7 @@ macro_rules! conformance_suite {
                     a_probe_on_a_healthy_check_may_take_what_the_present_outage_made_wait,
                     no_more_is_claimed_than_granted,
                     a_claim_ends_where_its_payloads_are_too_many,
+                    what_is_out_of_time_takes_no_room_in_a_claim,
                     destinations_are_served_as_they_are_granted,
                     an_exhausted_destination_tells_when_its_next_job_falls_due,
                     what_has_run_out_of_time_is_no_next_job,

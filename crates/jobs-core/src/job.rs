@@ -27,7 +27,8 @@ use crate::time::Timestamp;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid", example = "0199d1b2-7c3e-7a10-8f00-4f6b1e2d3c4b"))]
 pub struct JobId(pub Uuid);
 
-/// Bits of a job's id that its number takes: enough for a trillion jobs. The time at the front stays, and so do 34 random bits.
+/// Bits of a job's id that its number takes: enough for a trillion jobs. The time at the front stays, and 33 bits that
+/// are random from one millisecond to the next; two ids of one millisecond may differ by their number alone.
 const NUMBER_BITS: u32 = 40;
 
 impl JobId {

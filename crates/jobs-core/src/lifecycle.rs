@@ -274,7 +274,7 @@ pub fn deadline(job: &Job) -> Option<Timestamp> {
 }
 
 /// Why a job waiting at `now` must no longer be sent, if it must not.
-fn out_of_time(job: &Job, now: Timestamp) -> Option<DeadReason> {
+pub(crate) fn out_of_time(job: &Job, now: Timestamp) -> Option<DeadReason> {
     if job.expires_at.is_some_and(|at| at <= now) {
         Some(DeadReason::Expired)
     } else if job.progress.resend_until.is_some_and(|until| until <= now) {

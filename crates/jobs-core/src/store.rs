@@ -283,7 +283,7 @@ pub trait JobStore: Steering {
     /// Accepts `jobs` in their order, all in one durable commit, which has happened when this answers. `seq` rises in
     /// order of acceptance. A key of the same scope that came before, in an earlier call or this one, makes a replay
     /// (same fingerprint: counted, durably, before the answer) or is refused (another fingerprint). Unfinished earlier jobs
-    /// of the same (destination, ordering key) block a job until they have ended. No epoch issued until now is ever a job's own.
+    /// of the same (destination, ordering key) block a job until they have ended. An id that is new is made to end in `seq`. No epoch issued until now is ever a job's own.
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>, StoreError>;
 
     /// Leases to `worker`, for each grant in turn, at most `max` due jobs of its destination that are heads of their
@@ -292,7 +292,7 @@ pub trait JobStore: Steering {
     /// that has not; then what is released, higher priority first, then the lower `seq`. Every lease has an epoch above all
     /// issued before. A job whose time has run out is not leased, nor one whose request fails its checksum: that one is dead
     /// (corrupt), and named in the answer. The claim ends before a job with which its payloads would come to more than
-    /// [`MAX_CLAIM_BYTES`]. Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
+    /// [`MAX_CLAIM_BYTES`], if it has leased any. Need not be durable. Leases last [`crate::lease::LEASE_TERM`].
     async fn claim(&self, worker: WorkerId, grants: Vec<Grant>, now: Now) -> Result<Claimed, StoreError>;
 
     /// Renews those leases of `holding` that are live and `worker`'s, for a full term; names the others, and those to cancel.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -198,6 +199,20 @@ pub async fn a_claim_ends_where_its_payloads_are_too_many(under_test: &impl Stor
     assert_eq!((ids(&claimed.leases), claimed.exhausted), (vec![third, fourth], looked_through.into()));
     let claimed = rig.claim_granted(WORKER, grants()).await;
     assert_eq!(ids(&claimed.leases), [fifth], "one alone always fits");
+}
+
+pub async fn what_is_out_of_time_takes_no_room_in_a_claim(under_test: &impl StoreUnderTest) {
+    let mut rig = Rig::open(under_test).await;
+    let mut sized = |bytes: usize, expires_after: Option<Duration>| {
+        let request = Request { body: Bytes::from(vec![b'x'; bytes]), ..Request::default() };
+        NewJob { request, expires_after, ..rig.job() }
+    };
+    let short = Some(seconds(1));
+    let jobs = [sized(MAX_CLAIM_BYTES, short), sized(MAX_CLAIM_BYTES, short), sized(MAX_CLAIM_BYTES, None)];
+    let live = jobs[2].id;
+    rig.enqueue(jobs.into()).await;
+    rig.pass(seconds(2));
+    assert_eq!(ids(&rig.claim_by(WORKER, 5).await), [live]);
 }
 
 pub async fn destinations_are_served_as_they_are_granted(under_test: &impl StoreUnderTest) {

@@ -212,7 +212,8 @@ impl Script {
 
     /// An id that nobody else has, and that ends in a job's number: its own, if it comes to that, or another's.
     fn id(&mut self) -> JobId {
-        JobId(Uuid::from_u64_pair(self.dice.roll(), self.ids.len() as u64))
+        let roll = self.dice.roll();
+        JobId(Uuid::from_u64_pair(roll, self.ids.len() as u64 + roll % 6))
     }
 
     fn enqueue(&mut self) -> Step {

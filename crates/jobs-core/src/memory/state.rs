@@ -173,7 +173,8 @@ impl State {
                 died.push(self.shelf.get(seq).job.clone());
                 continue;
             }
-            if !payloads.admit(&record.request) {
+            // What is passed over takes no room.
+            if lifecycle::out_of_time(&record.job, now.wall).is_none() && !payloads.admit(&record.request) {
                 break;
             }
             match self.shelf.change(seq, |record| lifecycle::claim(&mut record.job, &claiming, now.wall)) {

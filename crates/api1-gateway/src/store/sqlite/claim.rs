@@ -135,6 +135,9 @@ impl Search<'_, '_> {
             Kind::Regular => {
                 self.most = all.min(self.grant.fresh as usize);
                 self.take_by_priority(Self::fresh)?;
+                if self.payloads.is_full() {
+                    return Ok(());
+                }
                 self.most = all;
                 self.take_by_priority(Self::candidates)
             }
@@ -300,9 +303,6 @@ impl Search<'_, '_> {
             self.died.push(row.job);
             return Ok(Taken::Died);
         }
-        if !self.payloads.admit(&request) {
-            return Ok(Taken::Refused);
-        }
         let claiming = Claiming {
             epoch,
             worker: self.worker,
@@ -315,6 +315,10 @@ impl Search<'_, '_> {
             // Its index entry says otherwise than its row: something rotted. Whoever waits behind it is not held up.
             self.gave_up = true;
             return Ok(Taken::PassedOver);
+        }
+        if !self.payloads.admit(&request) {
+            // Nothing is written of the job: it waits as before.
+            return Ok(Taken::Refused);
         }
         self.batch.save(&row, was)?;
         self.batch.known.epochs.issued(epoch);

@@ -205,7 +205,7 @@ pub(super) fn insert(statements: &mut Statements<'_>, row: &Row, head: bool) -> 
     columns
         .put(job.checksum)?
         .put(job.callback.as_ref().map(DestinationName::as_str))?
-        .put(job.id.ending_in(job.seq) == job.id)?
+        .put(job.id.number() == job.seq)?
         .u64(job.progress.generation_floor.as_u64())?
         .put(head)?
         .put(row.place().map(|place| place as i64))?
@@ -366,6 +366,21 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
+
+    #[test]
+    fn a_job_whose_number_does_not_fit_into_its_id_is_found_all_the_same() {
+        use jobs_core::conformance::rig::{BEGIN, plain_job};
+        use jobs_core::job::{Epoch, NewJob};
+        let conn = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&conn, Timestamp::default()).unwrap();
+        for seq in [(1 << 40) - 1, 1 << 40] {
+            let new = NewJob { id_is_new: true, ..plain_job(u128::MAX - u128::from(seq), bytes::Bytes::new()) };
+            let (job, _) = lifecycle::enqueue(new, seq, Epoch::NONE, BEGIN.wall);
+            let row = Row { job, destination: 1, blocks: false };
+            insert(&mut Statements::new(&conn), &row, true).unwrap();
+            assert_eq!(super::super::query::seq_of(&conn, row.job.id).unwrap(), Some(row.seq()));
+        }
+    }
 
     #[test]
     fn a_job_is_found_by_its_id_without_looking_through_others() {

@@ -96,10 +96,11 @@ async fn an_audit_changes_nothing_and_leaves_nothing_behind() {
 }
 
 /// What is done to the file by hand, and what the audit must say of it.
-const DAMAGES: [(&str, &str); 26] = [
+const DAMAGES: [(&str, &str); 27] = [
     ("UPDATE request SET body = x'00' WHERE seq = 9", "its checksum does not match"),
     ("DELETE FROM request WHERE seq = 9", "what is to be sent is missing"),
     ("UPDATE job SET checksum = checksum + 1 WHERE seq = 4", "its checksum does not match"),
+    ("UPDATE job SET id = zeroblob(16), id_ends_in_seq = 1 WHERE seq = 9", "it is not found by its id"),
     ("UPDATE counter SET value = value + 1 WHERE kind = 0", "are counted as accepted"),
     ("UPDATE counter SET value = value - 1 WHERE kind = 1", "are counted as accepted"),
     ("UPDATE counter SET value = 1 WHERE kind = 2", "1 attempts are counted and 3 are logged"),

@@ -54,6 +54,9 @@ fn one(conn: &Connection, row: &Row, deadline: Option<i64>, start: i64, audit: &
         }
         Some(_) | None => {}
     }
+    if query::seq_of(conn, job.id)? != Some(row.seq()) {
+        wrong("it is not found by its id");
+    }
     let due = lifecycle::deadline(job).map(jobs_core::time::Timestamp::as_millis);
     if matches!(job.state, State::Pending(_)) && deadline != due {
         wrong("its deadline is not what its expiry and its idempotency window make it");
