@@ -221,25 +221,25 @@ impl Gate {
         }
     }
 
-    /// Of what was reserved in `epoch`, `count` (>= 1) were not granted, because no more jobs were due.
+    /// Of what was reserved in `epoch`, `count` (>= 1) were not granted: there were too few jobs, or the claim ended before them.
     pub fn give_back(&mut self, admission: Admission, epoch: u64, count: u32) {
         if epoch != self.epoch {
             return;
         }
-        match admission.kind {
-            Kind::Regular => {
-                self.in_flight = self.in_flight.saturating_sub(count);
-                self.dials.give_back(count);
-            }
+        if admission.kind == Kind::Regular {
+            self.in_flight = self.in_flight.saturating_sub(count);
+            self.dials.give_back(count);
+        }
+    }
+
+    /// A claim of the present epoch found fewer jobs of `kind` than it might have: no more are due.
+    pub fn nothing_is_due(&mut self, kind: Kind) {
+        match kind {
+            Kind::Regular => self.dials.nothing_is_due(),
             // No job waits for the destination's recovery: the next check says again whether it is healthy.
             Kind::Probe { on_health: true } => self.checked(false),
             Kind::Probe { on_health: false } => {}
         }
-    }
-
-    /// Nothing is left that is due: a claim of the present epoch found less than it might have.
-    pub fn nothing_is_due(&mut self) {
-        self.dials.nothing_is_due();
     }
 
     /// Whether what the destination refuses need not wait for long: it takes other calls, and how many is known and kept to.

@@ -23,7 +23,7 @@ use crate::time::{Mono, Now, Timestamp};
 
 /// Of what is granted while a backlog drains, the part that is reserved for fresh jobs, in percent, so that today's callers do
 /// not wait behind an outage they had no part in, nor one of them that was refused behind all the others.
-const FRESH_SHARE: u32 = 20;
+const FRESH_SHARE: i64 = 20;
 /// How long a job counts as fresh: accepted and due by its own time less than this ago, and not before the drain began...
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 /// ...but for the time that a recovery may take to be noticed.
@@ -52,8 +52,8 @@ pub(super) struct Desk {
     /// Since the last recovery more has always been due than was granted.
     draining: bool,
     drain_began: Timestamp,
-    /// Hundredths of a grant that the fresh have not had yet.
-    fresh_credit: u32,
+    /// Hundredths of a lease that the fresh have not had yet; below zero what they had too many.
+    fresh_credit: i64,
     bucket: Option<Bucket>,
     answers: Answers,
     last_error: Option<String>,
@@ -206,9 +206,23 @@ impl Desk {
         if !self.draining {
             return;
         }
-        let credit = grant.max.saturating_mul(FRESH_SHARE).saturating_add(self.fresh_credit);
-        self.fresh_credit = credit % 100;
-        (grant.fresh, grant.fresh_after) = (credit / 100, now.minus(FRESH).max(self.drain_began.minus(NOTICED)));
+        self.fresh_credit += FRESH_SHARE * i64::from(grant.max);
+        grant.fresh = u32::try_from(self.fresh_credit / 100).unwrap_or(0).min(grant.max);
+        grant.fresh_after = now.minus(FRESH).max(self.drain_began.minus(NOTICED));
+        self.fresh_credit -= 100 * i64::from(grant.fresh);
+    }
+
+    /// A claim under `grant` ended after `leased`, of which `fresh` were: fresh jobs come first, and had more than their part of
+    /// it, or nobody had any.
+    fn account_for_fresh(&mut self, grant: &Grant, leased: u32, fresh: u32) {
+        if grant.fresh_after == Timestamp::default() {
+            // Nothing was reserved of it.
+            return;
+        }
+        let not_had = i64::from(grant.fresh.saturating_sub(fresh));
+        let not_leased = i64::from(grant.max.saturating_sub(leased));
+        // Where none came for a while, those that come are not owed for it.
+        self.fresh_credit = (self.fresh_credit + 100 * not_had - FRESH_SHARE * not_leased).min(99);
     }
 
     /// The store has leased `leases` of what `grant` allowed; the rest of the reservation is given back.
@@ -216,10 +230,12 @@ impl Desk {
         let admission = Admission { count: grant.max, released_below: grant.released_below, kind: grant.kind };
         self.leases.end_reservation(grant.max);
         self.probing &= grant.kind == Kind::Regular;
-        let mut unused = grant.max;
+        let (mut unused, mut fresh) = (grant.max, 0);
         for lease in leases {
             unused = unused.saturating_sub(1);
-            let State::Leased(Leased { worker, .. }) = lease.job.state else { continue };
+            let State::Leased(Leased { worker, from, .. }) = &lease.job.state else { continue };
+            fresh += u32::from(lease.job.accepted_at.min(from.run_at) > grant.fresh_after);
+            let worker = *worker;
             let key = LeaseKey { job_id: lease.job.id, epoch: lease.epoch };
             let sent = self.gate.granted(key.job_id, admission, grant.begun, grant.destination_epoch, now);
             let through = self.answers.ok_through(worker);
@@ -227,6 +243,7 @@ impl Desk {
                 self.gate.ended(key.job_id, sent, now);
             }
         }
+        self.account_for_fresh(grant, grant.max - unused, fresh);
         if unused > 0 {
             self.gate.give_back(admission, grant.destination_epoch, unused);
             if let Some(bucket) = &mut self.bucket {
@@ -242,7 +259,10 @@ impl Desk {
         }
         if grant.kind == Kind::Regular && grant.destination_epoch == self.gate.epoch() {
             self.draining = false;
-            self.gate.nothing_is_due();
+            self.fresh_credit = 0;
+        }
+        if grant.destination_epoch == self.gate.epoch() {
+            self.gate.nothing_is_due(grant.kind);
         }
     }
 

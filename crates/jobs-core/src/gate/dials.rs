@@ -174,15 +174,16 @@ impl Dials {
         count
     }
 
-    /// Calls that were taken and not made, because there was nothing to call with: then neither dial held anything back.
+    /// Calls that were taken and not made.
     pub(super) fn give_back(&mut self, count: u32) {
         self.tokens += f64::from(count);
-        self.round.limit_bound = false;
-        self.round.rate_bound = false;
     }
 
-    /// Nothing is left that is due: a ramp that met no overload so far has nothing more to find out.
+    /// Nothing is left that is due: neither dial held anything back, and a ramp that met no overload so far has nothing more to
+    /// find out.
     pub(super) fn nothing_is_due(&mut self) {
+        self.round.limit_bound = false;
+        self.round.rate_bound = false;
         if self.ramping && self.round.overloads == 0 {
             self.end_ramp();
         }

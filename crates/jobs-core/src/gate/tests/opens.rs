@@ -147,7 +147,7 @@ fn a_ramp_ends_when_nothing_more_is_due() {
     bench.wait(400);
     bench.call(50, Class::Ok);
     assert_eq!(bench.gate.state(), GateStateName::Ramp);
-    bench.gate.nothing_is_due();
+    bench.gate.nothing_is_due(Kind::Regular);
     assert_eq!((bench.gate.state(), bench.gate.limit()), (GateStateName::Closed, GateSettings::default().start_limit));
 }
 

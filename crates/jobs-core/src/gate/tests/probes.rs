@@ -168,6 +168,7 @@ fn calls_that_nothing_was_there_for_do_not_raise_the_limit() {
         let admission = bench.gate.admit(64, bench.now.mono).unwrap();
         let epoch = bench.gate.epoch();
         bench.gate.give_back(admission, epoch, admission.count - 1);
+        bench.gate.nothing_is_due(admission.kind);
         let id = JobId(Uuid::from_u128(job));
         let sent = bench.gate.granted(id, admission, Tick(1), epoch, bench.now.mono);
         bench.answer(job, sent, Class::Ok);

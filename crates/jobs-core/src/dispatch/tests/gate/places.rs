@@ -52,6 +52,34 @@ fn a_fifth_of_what_a_drain_is_granted_is_for_the_fresh_in_small_grants_and_large
 }
 
 #[test]
+fn a_fifth_is_for_the_fresh_also_where_payloads_end_each_claim_early() {
+    let mut gateway = Gateway::new(|_| {});
+    gateway.restart(|_| {});
+    gateway.enqueue(400);
+    gateway.pass(desk::FRESH.as_millis() as u64 + 1_000);
+    let old_until = gateway.now.wall;
+    let (mut old, mut fresh) = (0, 0);
+    for _ in 0..100 {
+        gateway.pass(100);
+        gateway.enqueue(4);
+        let grants = gateway.dispatcher().plan(worker(1), 1_000, 4, gateway.now);
+        // As if two payloads were all that one claim can carry.
+        let within: Vec<Grant> = grants
+            .iter()
+            .map(|grant| Grant { max: grant.max.min(2), fresh: grant.fresh.min(2), ..grant.clone() })
+            .collect();
+        let claimed = gateway.store.claim(worker(1), &within, gateway.now);
+        gateway.dispatcher().claimed(&grants, &Claimed { exhausted: vec![], ..claimed.clone() }, gateway.now);
+        for lease in &claimed.leases {
+            old += u32::from(lease.job.accepted_at < old_until);
+            fresh += u32::from(lease.job.accepted_at >= old_until);
+            gateway.settle(lease, Class::Ok);
+        }
+    }
+    assert!(old + fresh >= 190 && fresh.abs_diff((old + fresh) / 5) <= 1, "{fresh} of {} were fresh", old + fresh);
+}
+
+#[test]
 fn once_the_backlog_is_gone_nothing_is_reserved() {
     let mut gateway = Gateway::new(|_| {});
     gateway.restart(|_| {});

@@ -88,6 +88,17 @@ fn a_healthy_check_without_a_job_that_waits_for_it_asks_the_store_one_time() {
 }
 
 #[test]
+fn a_healthy_check_outlasts_a_claim_that_ended_before_its_probe() {
+    let gateway = Gateway::opened(with_health_check);
+    gateway.dispatcher().health_checked(&name("a"), true);
+    let grants = gateway.dispatcher().plan(worker(1), 1, 1, gateway.now);
+    assert_eq!(grants[0].kind, Kind::Probe { on_health: true });
+    gateway.dispatcher().claimed(&grants, &Claimed::default(), gateway.now);
+    let again = gateway.dispatcher().plan(worker(1), 1, 1, gateway.now);
+    assert_eq!(again[0].kind, Kind::Probe { on_health: true }, "a job waits for it still");
+}
+
+#[test]
 fn health_checks_are_made_twice_a_second_while_the_gate_is_open_and_each_by_one_worker() {
     let mut gateway = Gateway::new(with_health_check);
     assert_eq!(gateway.dispatcher().health_checks(gateway.now), []);
