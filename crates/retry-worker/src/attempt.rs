@@ -120,6 +120,7 @@ enum End {
 }
 
 async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease) -> End {
+    let place = worker.young.begin().await;
     let limit = Duration::from_millis(granted.request.timeout_ms);
     let rules = std::mem::take(&mut granted.request.rules);
     let request = match build(granted, lease, worker) {
@@ -131,7 +132,7 @@ async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease) -> En
         return End::Withdrawn;
     }
     let deadline = Instant::from_std(clock::instant()) + limit;
-    let head = tokio::time::timeout_at(deadline, worker.client.execute(request)).await;
+    let head = place.until(tokio::time::timeout_at(deadline, worker.client.execute(request))).await;
     if lease.is_withdrawn() {
         return End::Withdrawn;
     }

@@ -1,7 +1,8 @@
 //! Asks the gateway for work whenever there is room for it, and begins every lease at once, each in a task of its own.
 //!
-//! One claim is under way at a time and waits at the gateway until work exists, so that a new job is begun within
-//! milliseconds and an idle worker costs nothing. A slow call holds up nothing but its own slot.
+//! A claim waits at the gateway until work exists, so that a new job is begun within milliseconds and an idle worker costs nothing.
+//! While much is done a second one is under way beside it, or the worker would run dry in the milliseconds that each takes. A slow
+//! call holds up nothing but its own slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,37 +11,38 @@ use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, WireLease};
 use jobs_core::time::Mono;
 
 use crate::gateway::backoff;
+use crate::held::Asked;
 use crate::{Worker, attempt, probe};
 
 /// How long a claim waits for work: long, because each one costs the gateway an answer; below the minute after which
 /// things between us and the gateway drop a silent connection.
 const WAIT_MS: u64 = 20_000;
 
-/// With fewer than this share of its slots free a busy worker gathers a little before it claims, so that hundreds of calls do
-/// not become hundreds of claims of one.
+/// Claims under way at a time, at most.
+pub(crate) const CLAIMS: usize = 2;
+
+/// With fewer than this share of its slots free a busy worker gathers a little before it claims, and makes no second claim beside
+/// another, so that hundreds of calls do not become hundreds of claims of one.
 const WORTH_A_CLAIM: u32 = 4;
 const GATHER: Duration = Duration::from_millis(2);
 
 /// Between two claims that brought nothing: a gateway that does not wait must not be asked in a tight loop.
 const AFTER_NOTHING: Duration = Duration::from_millis(20);
 
-/// Claims until the shutdown is triggered. A claim that is still waiting then is dropped with its connection, by which the
+/// Claims until the shutdown is triggered, one claim at a time; to be run [`CLAIMS`] times. A claim that is still waiting then is dropped with its connection, by which the
 /// gateway knows not to grant it anything.
 pub(crate) async fn run(worker: Arc<Worker>) {
     let mut failures = 0;
     while !worker.shutdown.is_triggered() {
         let claim = async {
-            let request = ClaimRequest {
-                worker: worker.id,
-                concurrency: worker.concurrency,
-                max: room(&worker).await,
-                wait_ms: WAIT_MS,
-            };
-            worker.gateway.claim(&request).await
+            let asked = room(&worker).await;
+            let request =
+                ClaimRequest { worker: worker.id, concurrency: worker.concurrency, max: asked.count, wait_ms: WAIT_MS };
+            (worker.gateway.claim(&request).await, asked)
         };
         let pause = tokio::select! {
             biased; // an answer that is there is taken, so that its leases are released rather than left to lapse
-            result = claim => match result {
+            (result, _kept_until_they_are_filled) = claim => match result {
                 Ok((claimed, answered)) => {
                     failures = 0;
                     let empty = claimed.leases.is_empty();
@@ -66,18 +68,23 @@ pub(crate) async fn run(worker: Arc<Worker>) {
     }
 }
 
-/// How many leases to ask for; waits until it is worth asking.
-async fn room(worker: &Worker) -> u32 {
-    let mut gathered = false;
+/// Room for the leases to ask for; waits until it is worth asking.
+async fn room(worker: &Worker) -> Asked<'_> {
+    let held = &worker.held;
+    let much = worker.concurrency.div_ceil(WORTH_A_CLAIM).min(MAX_CLAIM);
     loop {
-        let room = worker.held.room();
-        if room == 0 {
-            worker.held.freed().await;
-        } else if !gathered && room.saturating_mul(WORTH_A_CLAIM) < worker.concurrency {
-            tokio::time::sleep(GATHER).await;
-            gathered = true;
-        } else {
-            return room.min(MAX_CLAIM);
+        if let Some(asked) = held.ask(much, MAX_CLAIM) {
+            return asked;
+        }
+        if held.is_asking() || held.room() == 0 {
+            held.freed().await;
+            continue;
+        }
+        tokio::time::sleep(GATHER).await;
+        if !held.is_asking()
+            && let Some(asked) = held.ask(1, MAX_CLAIM)
+        {
+            return asked;
         }
     }
 }

@@ -16,9 +16,9 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 
 const DEFAULT_GATEWAY: &str = "http://127.0.0.1:8080";
 
-/// Calls in flight by default: enough to keep 1,000 calls a second of a quarter second each going, few enough that their
+/// Calls in flight by default: enough to keep 2,000 calls a second of a quarter second each going, few enough that their
 /// sockets and answers fit in a small container.
-const DEFAULT_CONCURRENCY: u32 = 256;
+const DEFAULT_CONCURRENCY: u32 = 512;
 
 /// Most calls in flight: a worker may hold twice as many leases (see [`crate::held`]), and one heartbeat lists them all.
 const MAX_CONCURRENCY: u32 = (MAX_SETTLE / 2) as u32;
@@ -215,7 +215,7 @@ mod tests {
         let (config, settings) = read(&[], &[]);
         assert_eq!(config.listen.port(), 8081);
         assert_eq!(config.gateways[0].verb("claim"), "http://127.0.0.1:8080/jobstore/v1/claim");
-        assert_eq!((config.concurrency, config.grace), (256, Duration::from_secs(25)));
+        assert_eq!((config.concurrency, config.grace), (512, Duration::from_secs(25)));
         assert!(settings.finish().is_ok());
     }
 

@@ -108,6 +108,8 @@ pub struct Held {
     concurrency: u32,
     table: Mutex<Table>,
     in_flight: AtomicU32,
+    /// Slots that claims under way may fill.
+    asked: AtomicU32,
     freed: Notify,
     emptied: Notify,
 }
@@ -126,6 +128,7 @@ impl Held {
             concurrency,
             table: Mutex::default(),
             in_flight: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
             freed: Notify::new(),
             emptied: Notify::new(),
         }
@@ -210,16 +213,35 @@ impl Held {
         }
     }
 
-    /// Resolves when [`Held::room`] may have grown. One waiter at a time.
+    /// Resolves when [`Held::room`] may have grown, for one of those who wait.
     pub(crate) async fn freed(&self) {
         self.freed.notified().await;
     }
 
     /// How many more leases may be claimed.
     pub fn room(&self) -> u32 {
-        let held = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        self.room_beside(&self.table())
+    }
+
+    fn room_beside(&self, table: &Table) -> u32 {
+        let held = u32::try_from(table.leases.len()).unwrap_or(u32::MAX);
         let slots = self.concurrency.saturating_sub(self.in_flight());
-        slots.min((self.concurrency * HELD_PER_CALL).saturating_sub(held))
+        let room = slots.min((self.concurrency * HELD_PER_CALL).saturating_sub(held));
+        room.saturating_sub(self.asked.load(Ordering::Acquire))
+    }
+
+    /// Keeps all the room there is, at most `most`, for a claim, until the answer is dropped; `None` if that is less than `least`.
+    pub fn ask(&self, least: u32, most: u32) -> Option<Asked<'_>> {
+        // Two claims at once must not ask for the same slots.
+        let table = self.table();
+        let count = Some(self.room_beside(&table).min(most)).filter(|count| *count >= least)?;
+        self.asked.fetch_add(count, Ordering::AcqRel);
+        Some(Asked { held: self, count })
+    }
+
+    /// Whether a claim is under way.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asked.load(Ordering::Acquire) > 0
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -232,6 +254,19 @@ impl Held {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+/// Room that a claim under way may fill. To be dropped when its answer has been taken in.
+pub struct Asked<'a> {
+    held: &'a Held,
+    pub count: u32,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.held.asked.fetch_sub(self.count, Ordering::AcqRel);
+        self.held.freed.notify_one();
     }
 }
 
@@ -321,6 +356,11 @@ mod tests {
         held.ended();
         assert_eq!(held.room(), 1);
         held.ended();
+        let asked = held.ask(1, 9).expect("there is room");
+        assert_eq!((asked.count, held.room()), (2, 0), "a claim under way has its slots already");
+        assert!(held.ask(1, 9).is_none());
+        drop(asked);
+        assert!(held.ask(3, 9).is_none(), "not worth it");
         held.begin(&[granted(3, "a"), granted(4, "a")], at(0));
         held.ended();
         held.ended();

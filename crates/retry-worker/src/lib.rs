@@ -1,7 +1,7 @@
 //! The hands of Holdfast: claims jobs from a gateway, calls their destinations, reports what happened.
 //!
 //! A job's trip, in reading order: [`config`] says for whom and how much, [`gateway`] talks to the job store, [`claim`] asks it
-//! for work, [`held`] keeps the leases, [`attempt`] makes one call, [`answer`] reads what came back, [`report`] hands the outcomes
+//! for work, [`held`] keeps the leases, [`attempt`] makes one call as soon as [`young`] lets it begin, [`answer`] reads what came back, [`report`] hands the outcomes
 //! to the gateway. [`heartbeat`] renews the leases meanwhile, [`probe`] calls health checks, [`health`] says whether all is well;
 //! with the feature `otlp`, the module of that name tells a collector of each attempt.
 //!
@@ -23,6 +23,7 @@ mod otlp;
 mod probe;
 pub mod report;
 mod urls;
+mod young;
 
 use std::io;
 use std::net::TcpListener;
@@ -35,6 +36,7 @@ use jobs_core::process::shutdown::Shutdown;
 use jobs_core::process::tasks;
 use reqwest::Client;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::gateway::Gateway;
@@ -42,6 +44,7 @@ use crate::held::Held;
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::urls::Urls;
+use crate::young::Young;
 
 /// How long a connection may take to come about, whatever the attempt's own timeout: longer than any that still works.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,6 +74,7 @@ struct Worker {
     client: Client,
     gateway: Gateway,
     held: Held,
+    young: Young,
     reports: mpsc::UnboundedSender<Report>,
     health_checks: Arc<Semaphore>,
     metrics: Metrics,
@@ -105,6 +109,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
         gateway: Gateway::new(client.clone(), clock, &config),
         client,
         held: Held::new(config.concurrency),
+        young: Young::new(),
         reports,
         health_checks: Arc::new(Semaphore::new(probe::MAX_UNDER_WAY)),
         metrics: Metrics::default(),
@@ -126,7 +131,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
     });
     let heartbeat = tasks::supervise("heartbeat", &shutdown, heartbeat::run(worker.clone()));
     let reporter = tasks::supervise("report", &shutdown, report::run(worker.clone(), inbox));
-    let claims = tasks::supervise("claim", &shutdown, claim::run(worker.clone()));
+    let claims = [(); claim::CLAIMS].map(|()| tasks::supervise("claim", &shutdown, claim::run(worker.clone())));
 
     shutdown.wait().await;
     #[cfg(feature = "otlp")]
@@ -144,12 +149,14 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
 }
 
 /// Waits until nothing is held any more, at most for `grace`.
-async fn drain(worker: &Worker, claims: tokio::task::JoinHandle<()>, grace: Duration) {
+async fn drain(worker: &Worker, claims: impl IntoIterator<Item = JoinHandle<()>>, grace: Duration) {
     worker.held.drain();
     log::info!(in_flight = worker.held.in_flight(), held = worker.held.len(); "no more is claimed; waiting for what is held");
     let drained = async {
-        if claims.await.is_err() {
-            log::error!("the claim loop panicked");
+        for claims in claims {
+            if claims.await.is_err() {
+                log::error!("a claim loop panicked");
+            }
         }
         worker.held.drained().await;
     };

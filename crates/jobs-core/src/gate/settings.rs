@@ -11,6 +11,6 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> Self {
-        GateSettings { start_limit: 16, max_limit: 512 }
+        GateSettings { start_limit: 16, max_limit: 1024 }
     }
 }
