@@ -3,6 +3,7 @@
 //! The worker reports facts; what they mean is decided behind [`jobs_core::store::JobStore`]. A message whose shape is right is never refused as
 //! a whole because of one stale or invented lease in it: its result says so.
 
+mod answer;
 pub(crate) mod claim;
 pub(crate) mod extend;
 mod granted;

@@ -10,12 +10,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use jobs_core::destination::HealthCheck;
 use jobs_core::job::{DestinationName, WorkerId};
 use jobs_core::lease::{LEASE_TERM, LeaseKey};
-use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, MAX_WAIT_MS, WireLease, WireProbe};
-use jobs_core::store::Lease;
+use jobs_core::protocol::{ClaimRequest, MAX_CLAIM, MAX_WAIT_MS, WireProbe};
 use jobs_core::time::Now;
 
-use super::{Granted, MESSAGE, lease};
-use crate::app::{App, Catalog};
+use super::answer::{Answer, Rest};
+use super::{Granted, MESSAGE};
+use crate::app::App;
 use crate::auth::bearer;
 use crate::body;
 use crate::problem::{Code, Problem};
@@ -44,7 +44,7 @@ pub(crate) async fn claim(
         found if found.is_some() || asked.wait_ms == 0 => found,
         _nothing => park(&app, &asked).await?,
     };
-    Ok(HttpResponse::Ok().json(response(&app, asked.worker, found.unwrap_or_default())))
+    Ok(response(&app, asked.worker, found.unwrap_or_default()))
 }
 
 /// What a claim is answered with.
@@ -122,11 +122,10 @@ impl Drop for Parked<'_> {
     }
 }
 
-/// The leases as they travel. One of a destination that was removed in this very moment is given back.
-fn response(app: &App, worker: WorkerId, found: Found) -> ClaimResponse {
-    let catalog: Arc<Catalog> = app.catalog();
-    let leases = found.granted.map_or_else(Vec::new, |granted| wire_leases(app, &catalog, granted));
-    let new = leases.iter().map(|lease| LeaseKey { job_id: lease.job_id, epoch: lease.epoch }).collect();
+fn response(app: &Arc<App>, worker: WorkerId, found: Found) -> HttpResponse {
+    let now = app.clock.now().mono;
+    let granted = found.granted.unwrap_or_else(|| Granted::new(Arc::clone(app), worker, Vec::new(), now));
+    let new = granted.left().iter().map(|lease| LeaseKey { job_id: lease.job.id, epoch: lease.epoch }).collect();
     let release = app.dispatcher().releases(worker, &new);
     let probe = |(destination, check): (DestinationName, HealthCheck)| WireProbe {
         destination,
@@ -135,15 +134,7 @@ fn response(app: &App, worker: WorkerId, found: Found) -> ClaimResponse {
         expect: check.expect,
         timeout_ms: HEALTH_TIMEOUT_MS,
     };
-    ClaimResponse { leases, probes: found.checks.into_iter().map(probe).collect(), release }
-}
-
-fn wire_leases(app: &App, catalog: &Catalog, granted: Granted) -> Vec<WireLease> {
-    let left = LEASE_TERM.saturating_sub(app.clock.now().mono.since(granted.since));
-    let leases = granted.take_while(|lease: &Lease| catalog.find(lease.job.destination.as_str()).is_ok());
-    let wire = |lease: Lease| {
-        let listed = catalog.find(lease.job.destination.as_str()).ok()?;
-        Some(lease::wire(lease, &listed.settings, left))
-    };
-    leases.into_iter().filter_map(wire).collect()
+    let rest = Rest { probes: found.checks.into_iter().map(probe).collect(), release };
+    let left = LEASE_TERM.saturating_sub(now.since(granted.since));
+    Answer::new(granted, app.catalog(), left, rest).into_response()
 }

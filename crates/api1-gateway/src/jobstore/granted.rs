@@ -4,6 +4,7 @@
 //! wait for their lapse; dropped on the way they are released instead, and the jobs are claimable at once.
 
 use std::sync::Arc;
+use std::vec;
 
 use jobs_core::job::WorkerId;
 use jobs_core::lease::LeaseKey;
@@ -13,40 +14,44 @@ use tokio::runtime::Handle;
 
 use crate::app::App;
 
-/// Leases that are released when this is dropped, unless [taken](Granted::take).
+/// Leases of which those that are left are released when this is dropped.
 pub(crate) struct Granted {
     app: Arc<App>,
     worker: WorkerId,
-    leases: Vec<Lease>,
+    leases: vec::IntoIter<Lease>,
     /// When their terms began.
     pub(super) since: Mono,
 }
 
 impl Granted {
     pub(crate) fn new(app: Arc<App>, worker: WorkerId, leases: Vec<Lease>, since: Mono) -> Self {
-        Granted { app, worker, leases, since }
+        Granted { app, worker, leases: leases.into_iter(), since }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.leases.is_empty()
+        self.left().is_empty()
     }
 
-    /// Hands over the first leases, as many as `wanted` says; the others are released.
-    pub(super) fn take_while(mut self, mut wanted: impl FnMut(&Lease) -> bool) -> Vec<Lease> {
-        let count = self.leases.iter().take_while(|lease| wanted(lease)).count();
-        self.leases.drain(..count).collect()
+    /// Those that have not been handed over.
+    pub(super) fn left(&self) -> &[Lease] {
+        self.leases.as_slice()
+    }
+
+    /// Hands the next one over.
+    pub(super) fn next(&mut self) -> Option<Lease> {
+        self.leases.next()
     }
 }
 
 impl Drop for Granted {
     fn drop(&mut self) {
         // Without a runtime the process is ending: the leases lapse.
-        let (false, Ok(runtime)) = (self.leases.is_empty(), Handle::try_current()) else { return };
+        let (false, Ok(runtime)) = (self.is_empty(), Handle::try_current()) else { return };
         let released = |lease: &Lease| Settlement {
             key: LeaseKey { job_id: lease.job.id, epoch: lease.epoch },
             report: Report::Released,
         };
-        let settlements: Vec<Settlement> = self.leases.iter().map(released).collect();
+        let settlements: Vec<Settlement> = self.left().iter().map(released).collect();
         let (app, worker) = (Arc::clone(&self.app), self.worker);
         runtime.spawn(async move {
             let count = settlements.len();

@@ -13,9 +13,10 @@ use jobs_core::trace;
 pub(super) fn wire(lease: Lease, destination: &Destination, left: Duration) -> WireLease {
     let headers = headers(&lease, destination);
     let Lease { job, epoch, request } = lease;
-    let (payload, payload_base64) = match std::str::from_utf8(&request.body) {
-        Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (None, Some(STANDARD.encode(&request.body))),
+    // Where nobody else has them the bytes are not copied.
+    let (payload, payload_base64) = match String::from_utf8(request.body.into()) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
     };
     WireLease {
         job_id: job.id,

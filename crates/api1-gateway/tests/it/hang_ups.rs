@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::fake_store::FakeStore;
 use crate::support::{Gateway, PATIENCE, Worker, answer, eventually, setup};
@@ -13,12 +13,16 @@ use crate::support::{Gateway, PATIENCE, Worker, answer, eventually, setup};
 /// Sends a whole request and reads nothing.
 async fn send(address: SocketAddr, path: &str, body: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
+    write_request(&mut socket, path, body).await;
+    socket
+}
+
+async fn write_request(socket: &mut TcpStream, path: &str, body: &str) {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    socket
 }
 
 /// Hangs up, and waits until the gateway has noticed: it closes its side, and drops what it was doing for this client.
@@ -73,6 +77,37 @@ async fn leases_granted_while_the_worker_hung_up_are_released_at_once() {
     assert_eq!(job["attempt_log"], json!([]));
     let lease = Worker::new(&gateway).claim(1, 0).await.pop().expect("claimable at once");
     assert_eq!(lease["attempt"], 1);
+}
+
+#[tokio::test]
+async fn leases_that_a_worker_hung_up_on_before_they_were_written_are_released_at_once() {
+    let gateway = Gateway::start().await;
+    // From now on the dispatcher knows that only one destination has work.
+    assert!(Worker::new(&gateway).claim(2, 0).await.is_empty());
+    let payload = "x".repeat(500_000);
+    for _ in 0..16 {
+        answer(gateway.post("/api1/process").body(payload.clone()), 202).await;
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(65_536).unwrap();
+    let mut socket = socket.connect(gateway.address).await.unwrap();
+    write_request(
+        &mut socket,
+        "/jobstore/v1/claim",
+        &json!({"worker": uuid::Uuid::nil(), "concurrency": 16, "max": 16}).to_string(),
+    )
+    .await;
+    socket.readable().await.unwrap();
+    let leased = answer(gateway.get("/api1/stats"), 200).await["states"]["leased"].clone();
+    assert_eq!(leased, 16);
+    drop(socket);
+    let hung_up = jobs_core::process::clock::instant();
+    let released = async || {
+        let waiting = answer(gateway.get("/api1/stats"), 200).await["states"]["pending"].as_u64()?;
+        (waiting >= 8).then_some(())
+    };
+    eventually("most are released", released).await;
+    assert!(hung_up.elapsed() < Duration::from_secs(3), "released, not lapsed");
 }
 
 #[tokio::test]
