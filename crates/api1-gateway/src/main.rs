@@ -16,8 +16,7 @@ use clap::{Parser, Subcommand};
 use jobs_core::process::clock::Clock;
 use jobs_core::process::settings::{EXIT_BAD_SETTINGS, Settings};
 use jobs_core::process::shutdown::Shutdown;
-use jobs_core::process::{health, logging, tasks};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use jobs_core::process::{files, health, logging, tasks};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,9 +26,6 @@ const BACKLOG: i32 = 1024;
 
 /// The audit's exit code where a store cannot be judged.
 const EXIT_UNJUDGED: u8 = 2;
-
-/// More than one machine's clients need; each costs some 10 KiB while it is connected.
-const OPEN_FILES: u64 = 65_536;
 
 /// Stores requests for unreliable APIs and answers at once; workers deliver them when the API recovers.
 #[derive(Parser)]
@@ -85,7 +81,7 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let shutdown = Shutdown::on_signals().context("cannot handle signals")?;
     let reload = Reload::on_hangup().context("cannot handle signals")?;
-    allow_many_connections();
+    files::allow_many_connections();
     let listener = bind(&config).with_context(|| format!("cannot listen on {}", config.listen))?;
     if config.store == StoreUrl::Memory {
         log::warn!("the store is in memory: nothing survives the end of this process");
@@ -130,18 +126,6 @@ fn audit(store: &StoreUrl) -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(EXIT_UNJUDGED)
         }
-    }
-}
-
-/// Each client is an open file, and the usual limit is for programs of another time: 1,024, of which silent clients alone could
-/// take all. So it is raised, as far as the system lets us.
-fn allow_many_connections() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
-    if current.is_some_and(|current| current < wanted)
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
-    {
-        log::warn!(limit:? = current, error:% = error; "cannot raise the limit of open files, and so of clients at a time");
     }
 }
 

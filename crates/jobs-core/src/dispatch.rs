@@ -188,6 +188,10 @@ impl Dispatcher {
             let leases = claimed.leases.iter().filter(|lease| lease.job.destination == grant.destination);
             self.desk(&grant.destination).claimed(grant, leases, now.mono);
         }
+        if claimed.leases.is_empty() {
+            // What kept it from its jobs may last: the next health check tries again, not the next claim.
+            grants.iter().for_each(|grant| self.desk(&grant.destination).missed(grant));
+        }
         for (name, next) in &claimed.exhausted {
             if let Some(grant) = grants.iter().find(|grant| grant.destination == *name) {
                 self.desk(name).exhausted(grant, *next);

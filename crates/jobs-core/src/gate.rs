@@ -228,7 +228,7 @@ impl Gate {
         }
         if admission.kind == Kind::Regular {
             self.in_flight = self.in_flight.saturating_sub(count);
-            self.dials.give_back(count);
+            self.dials.give_back(count, count < admission.count);
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod duration;
+pub mod files;
 pub mod health;
 pub mod logging;
 pub mod secret;

@@ -27,21 +27,28 @@ use crate::held::Lease;
 #[cfg(feature = "otlp")]
 use crate::otlp::Span;
 use crate::report::Report;
+use crate::young::Place;
 
 /// Headers that frame the request on the wire: the client's own business, since a wrong one would split the request.
 const FRAMING: [HeaderName; 3] = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
 
 /// Makes the attempt of one lease, and hands its outcome on to be reported.
 pub(crate) async fn run(worker: Arc<Worker>, lease: Arc<Lease>, granted: WireLease) {
-    let begun = worker.clock.now();
-    let slot = Slot {
+    #[cfg_attr(not(feature = "otlp"), expect(unused_mut, reason = "only the span is set later"))]
+    let mut slot = Slot {
         worker: &worker,
         lease: &lease,
         over: false,
         #[cfg(feature = "otlp")]
-        span: worker.spans.is_some().then(|| Span::begin(&granted, begun)).flatten(),
+        span: None,
     };
-    let end = call(&worker, &lease, granted).await;
+    let place = worker.young.begin().await;
+    let begun = worker.clock.now();
+    #[cfg(feature = "otlp")]
+    if worker.spans.is_some() {
+        slot.span = Span::begin(&granted, begun);
+    }
+    let end = call(&worker, &lease, granted, place).await;
     let latency = worker.clock.now().mono.since(lease.sent_at().unwrap_or(begun.mono));
     let outcome = WireOutcome {
         job_id: lease.key.job_id,
@@ -119,8 +126,10 @@ enum End {
     Answered(Answer, Option<Unread>),
 }
 
-async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease) -> End {
-    let place = worker.young.begin().await;
+async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease, place: Place<'_>) -> End {
+    if lease.is_withdrawn() {
+        return End::Withdrawn;
+    }
     let limit = Duration::from_millis(granted.request.timeout_ms);
     let rules = std::mem::take(&mut granted.request.rules);
     let request = match build(granted, lease, worker) {
@@ -128,9 +137,6 @@ async fn call(worker: &Worker, lease: &Arc<Lease>, mut granted: WireLease) -> En
         // Either this job or its destination's settings are wrong: which, the gateway finds by comparing it with others.
         Err(error) => return End::NoAnswer(Class::Suspect, error.to_string()),
     };
-    if lease.is_withdrawn() {
-        return End::Withdrawn;
-    }
     let deadline = Instant::from_std(clock::instant()) + limit;
     let head = place.until(tokio::time::timeout_at(deadline, worker.client.execute(request))).await;
     if lease.is_withdrawn() {

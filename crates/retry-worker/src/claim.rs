@@ -1,12 +1,13 @@
-//! Asks the gateway for work whenever there is room for it, and begins every lease at once, each in a task of its own.
+//! Asks the gateway for work whenever there is room for it, and begins every lease in a task of its own.
 //!
 //! A claim waits at the gateway until work exists, so that a new job is begun within milliseconds and an idle worker costs nothing.
-//! While much is done a second one is under way beside it, or the worker would run dry in the milliseconds that each takes. A slow
-//! call holds up nothing but its own slot.
+//! While much is done a second one is under way beside it, or the worker would run dry in the milliseconds that each takes. Beyond some
+//! milliseconds a slow call holds up nothing but its own slot.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobs_core::lease::LeaseKey;
 use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, WireLease};
 use jobs_core::time::Mono;
 
@@ -29,24 +30,25 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Between two claims that brought nothing: a gateway that does not wait must not be asked in a tight loop.
 const AFTER_NOTHING: Duration = Duration::from_millis(20);
 
-/// Claims until the shutdown is triggered, one claim at a time; to be run [`CLAIMS`] times. A claim that is still waiting then is dropped with its connection, by which the
-/// gateway knows not to grant it anything.
+/// Claims until the shutdown is triggered, one claim at a time; to be run [`CLAIMS`] times. A claim that is still waiting then is
+/// dropped with its connection, by which the gateway knows not to grant it anything.
 pub(crate) async fn run(worker: Arc<Worker>) {
     let mut failures = 0;
     while !worker.shutdown.is_triggered() {
         let claim = async {
             let asked = room(&worker).await;
+            let known = worker.held.keys();
             let request =
                 ClaimRequest { worker: worker.id, concurrency: worker.concurrency, max: asked.count, wait_ms: WAIT_MS };
-            (worker.gateway.claim(&request).await, asked)
+            (worker.gateway.claim(&request).await, known, asked)
         };
         let pause = tokio::select! {
             biased; // an answer that is there is taken, so that its leases are released rather than left to lapse
-            (result, _kept_until_they_are_filled) = claim => match result {
+            (result, known, _kept_until_they_are_filled) = claim => match result {
                 Ok((claimed, answered)) => {
                     failures = 0;
                     let empty = claimed.leases.is_empty();
-                    begin(&worker, claimed, answered);
+                    begin(&worker, claimed, &known, answered);
                     empty.then_some(AFTER_NOTHING)
                 }
                 Err(error) => {
@@ -89,9 +91,10 @@ async fn room(worker: &Worker) -> Asked<'_> {
     }
 }
 
-fn begin(worker: &Arc<Worker>, claimed: ClaimResponse, answered: Mono) {
-    // First, because among the new leases may be the probe of a destination whose others are to be released.
-    worker.held.withdraw_from(&claimed.release, &worker.held.keys());
+/// `known`: the leases held when the claim was sent.
+fn begin(worker: &Arc<Worker>, claimed: ClaimResponse, known: &[LeaseKey], answered: Mono) {
+    // Only those: what has come since, here or by another claim, may be the probe of a destination whose others are to be released.
+    worker.held.withdraw_from(&claimed.release, known);
     let leases = worker.held.begin(&claimed.leases, answered);
     for (lease, granted) in leases.into_iter().zip::<Vec<WireLease>>(claimed.leases) {
         tokio::spawn(attempt::run(worker.clone(), lease, granted));

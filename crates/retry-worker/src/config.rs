@@ -39,7 +39,7 @@ pub struct Flags {
     /// A gateway to claim from; repeat it for gateways to fail over to [WORKER_GATEWAY, comma-separated; default http://127.0.0.1:8080]
     #[arg(long, global = true, value_name = "URL")]
     pub gateway: Vec<String>,
-    /// Most calls in flight at a time [WORKER_CONCURRENCY; default 256]
+    /// Most calls in flight at a time, those included that are about to begin [WORKER_CONCURRENCY; default 512]
     #[arg(long, global = true, value_name = "CALLS")]
     pub concurrency: Option<String>,
     /// How long calls in flight may take to end after SIGTERM [WORKER_GRACE; default 25s]

@@ -1,9 +1,9 @@
 //! The hands of Holdfast: claims jobs from a gateway, calls their destinations, reports what happened.
 //!
 //! A job's trip, in reading order: [`config`] says for whom and how much, [`gateway`] talks to the job store, [`claim`] asks it
-//! for work, [`held`] keeps the leases, [`attempt`] makes one call as soon as [`young`] lets it begin, [`answer`] reads what came back, [`report`] hands the outcomes
-//! to the gateway. [`heartbeat`] renews the leases meanwhile, [`probe`] calls health checks, [`health`] says whether all is well;
-//! with the feature `otlp`, the module of that name tells a collector of each attempt.
+//! for work, [`held`] keeps the leases, [`young`] lets a call begin, [`attempt`] makes it, [`answer`] reads what came back,
+//! [`report`] hands the outcomes to the gateway. [`heartbeat`] renews the leases meanwhile, [`probe`] calls health checks,
+//! [`health`] says whether all is well; with the feature `otlp`, the module of that name tells a collector of each attempt.
 //!
 //! It decides nothing about jobs: it reports facts, and the gateway applies the rules. It holds no state that matters, and no
 //! database: kill it at any time, and its jobs are granted again within seconds.

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use jobs_core::process::health;
 use jobs_core::process::logging::{self, LogSettings};
 use jobs_core::process::settings::{self, Settings};
 use jobs_core::process::shutdown::Shutdown;
+use jobs_core::process::{files, health};
 use retry_worker::config::{Command, Config, Flags};
 
 #[global_allocator]
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         return health::healthcheck(config.listen);
     }
     logging::init("retry-worker", &log);
+    files::allow_many_connections();
     serve(config).unwrap_or_else(|error| {
         log::error!("{error:#}");
         ExitCode::FAILURE

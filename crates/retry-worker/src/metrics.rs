@@ -53,7 +53,7 @@ impl Metrics {
             head(&mut out, name, "counter", help);
             line(&mut out, &format!("{name}_total"), counter.load(Ordering::Relaxed));
         }
-        head(&mut out, "worker_in_flight", "gauge", "Calls under way.");
+        head(&mut out, "worker_in_flight", "gauge", "Calls under way or about to begin.");
         line(&mut out, "worker_in_flight", in_flight.into());
         head(&mut out, "worker_held", "gauge", "Leases held: calls under way and outcomes not yet taken.");
         line(&mut out, "worker_held", held as u64);

@@ -4,6 +4,9 @@
 //! connections no longer fits the caches; and where answers come at once none of them ends sooner. So a call that was begun
 //! of late holds one of a few places until it is answered. One that waits for its destination gives its place up soon: it must keep
 //! no other from beginning.
+//!
+//! The gateway does not know of it: to it each lease is a call in flight, of which a fast destination sees fewer than its gate allows. Where
+//! such a destination stands still for a moment, it is called by up to as many as the gate allows.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -89,8 +92,9 @@ mod tests {
         let young = Young::of(1, Duration::from_millis(1));
         let unanswered = async || young.begin().await.until(pending::<()>()).await;
         tokio::select! {
-            () = async { young.begin().await.until(ready(())).await } => {}
+            biased;
             _never = async { tokio::join!(unanswered(), unanswered(), unanswered()) } => unreachable!("nothing answers"),
+            () = async { young.begin().await.until(ready(())).await } => {}
             () = tokio::time::sleep(FOREVER) => panic!("the unanswered calls hold the place"),
         }
     }

@@ -1,5 +1,6 @@
 //! The worker on virtual time. What it decides is the real worker's own code ([`Held`]: what may be written, what is withdrawn,
-//! how much to claim; [`Waiting`]: what is reported, and kept until it is taken); here is only the waiting in between.
+//! how much to claim; [`Waiting`]: what is reported, and kept until it is taken); here is only the waiting in between. Unlike the
+//! real one it makes one claim at a time, and begins every call at once.
 
 mod attempt;
 

@@ -215,8 +215,8 @@ impl Desk {
     /// A claim under `grant` ended after `leased`, of which `fresh` were: fresh jobs come first, and had more than their part of
     /// it, or nobody had any.
     fn account_for_fresh(&mut self, grant: &Grant, leased: u32, fresh: u32) {
-        if grant.fresh_after == Timestamp::default() {
-            // Nothing was reserved of it.
+        let is_of_this_drain = self.draining && grant.destination_epoch == self.gate.epoch();
+        if grant.fresh_after == Timestamp::default() || !is_of_this_drain {
             return;
         }
         let not_had = i64::from(grant.fresh.saturating_sub(fresh));
@@ -262,6 +262,13 @@ impl Desk {
             self.fresh_credit = 0;
         }
         if grant.destination_epoch == self.gate.epoch() {
+            self.gate.nothing_is_due(grant.kind);
+        }
+    }
+
+    /// The claim of the probe `grant` found no job at all, of whatever destination, and does not say that none is due.
+    pub(super) fn missed(&mut self, grant: &Grant) {
+        if grant.kind != Kind::Regular && grant.destination_epoch == self.gate.epoch() {
             self.gate.nothing_is_due(grant.kind);
         }
     }
@@ -337,7 +344,7 @@ impl Desk {
         // What an outage or a pause held may be due; a gate that opened is asked for its probes.
         self.work_arrived(Timestamp::default(), tick);
         self.has_past = true;
-        (self.draining, self.drain_began) = (true, now.wall);
+        (self.draining, self.drain_began, self.fresh_credit) = (true, now.wall, 0);
         self.next_check = now.mono;
     }
 

@@ -174,9 +174,13 @@ impl Dials {
         count
     }
 
-    /// Calls that were taken and not made.
-    pub(super) fn give_back(&mut self, count: u32) {
+    /// Calls that were taken and not made. `partly`: others of the same claim were, so that it was neither dial that ended it.
+    pub(super) fn give_back(&mut self, count: u32, partly: bool) {
         self.tokens += f64::from(count);
+        if partly {
+            self.round.limit_bound = false;
+            self.round.rate_bound = false;
+        }
     }
 
     /// Nothing is left that is due: neither dial held anything back, and a ramp that met no overload so far has nothing more to

@@ -26,6 +26,30 @@ async fn an_idle_worker_parks_one_claim_for_all_its_slots() {
 }
 
 #[tokio::test]
+async fn a_quarter_of_all_slots_is_asked_for_though_another_claim_waits() {
+    let destination = Destination::always(fine()).await;
+    let gateway = Gateway::start().await;
+    let _worker = Worker::with(&gateway, |config| config.concurrency = 8);
+    until("a claim", || gateway.heard().claims.first().cloned()).await;
+    gateway.grant((1..=4).map(|job| lease(job, &destination.url("/"))));
+    until("a third claim", || (gateway.heard().claims.len() == 3).then_some(())).await;
+    let asked: Vec<u32> = gateway.heard().claims.iter().map(|claim| claim.max).collect();
+    assert!(asked[0] == 8 && asked[1] >= 4 && asked[2] >= 2 && asked[1] + asked[2] <= 8, "{asked:?}");
+    gateway.settled(4).await;
+}
+
+#[tokio::test]
+async fn calls_without_an_answer_keep_none_from_beginning() {
+    let destination = Destination::always(Reaction::Stall(Vec::new())).await;
+    let gateway = Gateway::start().await;
+    // More than begin at a time on this machine.
+    let calls = 40 * std::thread::available_parallelism().map_or(1, usize::from);
+    let _worker = Worker::with(&gateway, |config| config.concurrency = calls as u32);
+    gateway.grant((1..=calls as u32).map(|job| within_ms(60_000, lease(job, &destination.url("/")))));
+    until("all are in flight", || (destination.most_in_flight() == calls).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_slow_call_does_not_hold_back_the_others() {
     let destination = Destination::start(|request, _| match request.path.as_str() {
         "/slow" => Reaction::Stall(Vec::new()),

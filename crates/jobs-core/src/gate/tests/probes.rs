@@ -161,20 +161,46 @@ fn beside_ten_probes_without_an_answer_the_next_waits_until_the_first_hangs() {
 }
 
 #[test]
-fn calls_that_nothing_was_there_for_do_not_raise_the_limit() {
+fn calls_that_a_claim_ended_before_do_not_raise_the_limit() {
     let mut bench = Bench::new();
     let before = bench.gate.limit();
     for job in 0..2_000 {
         let admission = bench.gate.admit(64, bench.now.mono).unwrap();
         let epoch = bench.gate.epoch();
         bench.gate.give_back(admission, epoch, admission.count - 1);
-        bench.gate.nothing_is_due(admission.kind);
         let id = JobId(Uuid::from_u128(job));
         let sent = bench.gate.granted(id, admission, Tick(1), epoch, bench.now.mono);
         bench.answer(job, sent, Class::Ok);
         bench.wait(2);
     }
     assert_eq!((bench.gate.limit(), bench.gate.in_flight()), (before, 0));
+}
+
+#[test]
+fn calls_that_a_claim_did_not_come_to_say_nothing_of_the_limit_unless_none_were_due() {
+    for exhausted in [false, true] {
+        let mut bench = Bench::new();
+        let (before, epoch) = (bench.gate.limit(), bench.gate.epoch());
+        for round in 0..100_u128 {
+            let admission = bench.gate.admit(1_000, bench.now.mono).unwrap();
+            let mut send = |n: u32| {
+                let job = round * 10_000 + u128::from(n);
+                let id = JobId(Uuid::from_u128(job));
+                (job, bench.gate.granted(id, admission, Tick(1), epoch, bench.now.mono))
+            };
+            let sent: Vec<_> = (0..admission.count).map(&mut send).collect();
+            for (job, sent) in sent {
+                bench.answer(job, sent, Class::Ok);
+            }
+            let another = bench.gate.admit(1_000, bench.now.mono).unwrap();
+            bench.gate.give_back(another, epoch, another.count);
+            if exhausted {
+                bench.gate.nothing_is_due(another.kind);
+            }
+            bench.wait(20);
+        }
+        assert_eq!(bench.gate.limit() > before, !exhausted, "exhausted: {exhausted}");
+    }
 }
 
 #[test]

@@ -93,9 +93,12 @@ fn a_healthy_check_outlasts_a_claim_that_ended_before_its_probe() {
     gateway.dispatcher().health_checked(&name("a"), true);
     let grants = gateway.dispatcher().plan(worker(1), 1, 1, gateway.now);
     assert_eq!(grants[0].kind, Kind::Probe { on_health: true });
-    gateway.dispatcher().claimed(&grants, &Claimed::default(), gateway.now);
+    let of_another = Claimed { leases: vec![lease(900, "b", None)], ..Claimed::default() };
+    gateway.dispatcher().claimed(&grants, &of_another, gateway.now);
     let again = gateway.dispatcher().plan(worker(1), 1, 1, gateway.now);
     assert_eq!(again[0].kind, Kind::Probe { on_health: true }, "a job waits for it still");
+    gateway.dispatcher().claimed(&again, &Claimed::default(), gateway.now);
+    assert_eq!(gateway.dispatcher().plan(worker(1), 1, 1, gateway.now), [], "not until the next check");
 }
 
 #[test]
