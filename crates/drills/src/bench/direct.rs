@@ -1,7 +1,7 @@
 //! `direct`: the worker's HTTP client calling a destination with nothing before it.
 //!
-//! The same client settings, the same headers on every call, the same number of calls in flight; nothing claimed, stored or
-//! reported. What a worker could deliver at the very best.
+//! The same client settings and the same headers on every call, with as many calls in flight as it does best with; nothing claimed,
+//! stored or reported. What a worker could deliver at the very best.
 
 use std::process::ExitCode;
 use std::sync::Arc;
