@@ -29,6 +29,11 @@ pub struct ClaimRequest {
     pub wait_ms: u64,
 }
 
+/// What the first line of a [`ClaimResponse`] ends with, where it is written line by line.
+pub const LEASES: &[u8] = b"\"leases\":[";
+
+/// The answer to a claim. A gateway writes each lease on a line of its own, after a line of all the rest and before the line `]}`, so that a
+/// worker can begin the first before the last has arrived; it need not, since all of it is one JSON object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct ClaimResponse {
     pub leases: Vec<WireLease>,

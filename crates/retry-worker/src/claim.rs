@@ -11,7 +11,7 @@ use jobs_core::lease::LeaseKey;
 use jobs_core::protocol::{ClaimRequest, ClaimResponse, MAX_CLAIM, WireLease};
 use jobs_core::time::Mono;
 
-use crate::gateway::backoff;
+use crate::gateway::{Claimed, GatewayError, backoff};
 use crate::held::Asked;
 use crate::{Worker, attempt, probe};
 
@@ -44,12 +44,10 @@ pub(crate) async fn run(worker: Arc<Worker>) {
         };
         let pause = tokio::select! {
             biased; // an answer that is there is taken, so that its leases are released rather than left to lapse
-            (result, known, _kept_until_they_are_filled) = claim => match result {
-                Ok((claimed, answered)) => {
+            (claimed, known, asked) = claim => match take_in(&worker, claimed, &known, asked).await {
+                Ok(leases) => {
                     failures = 0;
-                    let empty = claimed.leases.is_empty();
-                    begin(&worker, claimed, &known, answered);
-                    empty.then_some(AFTER_NOTHING)
+                    (leases == 0).then_some(AFTER_NOTHING)
                 }
                 Err(error) => {
                     failures += 1;
@@ -68,6 +66,22 @@ pub(crate) async fn run(worker: Arc<Worker>) {
             }
         }
     }
+}
+
+/// Begins the leases of an answer as they arrive; answers with how many there were. `known`: the leases held when the claim was sent.
+async fn take_in(
+    worker: &Arc<Worker>,
+    claimed: Result<Claimed<'_>, GatewayError>,
+    known: &[LeaseKey],
+    mut asked: Asked<'_>,
+) -> Result<usize, GatewayError> {
+    let mut claimed = claimed?;
+    let mut leases = 0;
+    while let Some(part) = claimed.next().await? {
+        leases += part.leases.len();
+        begin(worker, part, known, claimed.answered(), &mut asked);
+    }
+    Ok(leases)
 }
 
 /// Room for the leases to ask for; waits until it is worth asking.
@@ -91,15 +105,15 @@ async fn room(worker: &Worker) -> Asked<'_> {
     }
 }
 
-/// `known`: the leases held when the claim was sent.
-fn begin(worker: &Arc<Worker>, claimed: ClaimResponse, known: &[LeaseKey], answered: Mono) {
+fn begin(worker: &Arc<Worker>, part: ClaimResponse, known: &[LeaseKey], answered: Mono, asked: &mut Asked<'_>) {
     // Only those: what has come since, here or by another claim, may be the probe of a destination whose others are to be released.
-    worker.held.withdraw_from(&claimed.release, known);
-    let leases = worker.held.begin(&claimed.leases, answered);
-    for (lease, granted) in leases.into_iter().zip::<Vec<WireLease>>(claimed.leases) {
+    worker.held.withdraw_from(&part.release, known);
+    let leases = worker.held.begin(&part.leases, answered);
+    asked.filled(leases.len());
+    for (lease, granted) in leases.into_iter().zip::<Vec<WireLease>>(part.leases) {
         tokio::spawn(attempt::run(worker.clone(), lease, granted));
     }
-    for check in claimed.probes {
+    for check in part.probes {
         probe::spawn(worker, check);
     }
 }

@@ -1,8 +1,12 @@
 //! The client of the gateway's job store: claim, extend, settle.
 //!
+//! The answer to a claim is taken as it arrives: see [`lines`].
+//!
 //! Every call goes to the gateway that answered last; where that one cannot be reached or cannot serve, the others are tried
 //! in turn. All three verbs may be repeated: a claim whose answer is lost lapses, and settling twice is harmless. When to
 //! try again after all gateways have failed is the caller's business, with [`backoff`].
+
+mod lines;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +22,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
+use self::lines::Lines;
 use crate::cause;
 use crate::config::{Config, GatewayUrl, bearer};
 
@@ -29,8 +35,8 @@ const EXTEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// A settle waits for a commit, behind whatever else the disk does.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest answer read: a gateway puts at most 8 MiB of payloads into one, or a single one of at most 10, which JSON can
-/// swell sixfold.
+/// Most of an answer that is kept before it is read: a lease has a payload of at most 10 MiB, which JSON can swell sixfold, and a
+/// gateway that does not write line by line puts 8 MiB of payloads into one answer.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Longest explanation taken from an answer that is no success.
@@ -115,21 +121,20 @@ impl Gateway {
         }
     }
 
-    /// Claims jobs, waiting for work as long as the request says. Also answers when the answer began to arrive, from which
-    /// on the leases run.
-    pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<(ClaimResponse, Mono), GatewayError> {
+    /// Claims jobs, waiting for work as long as the request says.
+    pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claimed<'_>, GatewayError> {
         let timeout = Duration::from_millis(request.wait_ms) + CLAIM_SLACK;
-        self.call("claim", request, timeout).await
+        Ok(Claimed { answer: self.call("claim", request, timeout).await?, lines: Some(Lines::default()) })
     }
 
     /// Renews leases; also the sign that this worker lives.
     pub(crate) async fn extend(&self, request: &ExtendRequest) -> Result<ExtendResponse, GatewayError> {
-        Ok(self.call("extend", request, EXTEND_TIMEOUT).await?.0)
+        self.call("extend", request, EXTEND_TIMEOUT).await?.whole().await
     }
 
     /// Reports outcomes.
     pub(crate) async fn settle(&self, request: &SettleRequest) -> Result<SettleResponse, GatewayError> {
-        Ok(self.call("settle", request, SETTLE_TIMEOUT).await?.0)
+        self.call("settle", request, SETTLE_TIMEOUT).await?.whole().await
     }
 
     /// When a gateway last did what was asked; `None` if none ever did.
@@ -137,19 +142,19 @@ impl Gateway {
         *self.reached.lock().expect("nothing panics while it holds this lock")
     }
 
-    async fn call<Q: Serialize, A: DeserializeOwned>(
+    /// `timeout` is for each gateway that is tried.
+    async fn call<Q: Serialize>(
         &self,
         verb: &'static str,
         request: &Q,
         timeout: Duration,
-    ) -> Result<(A, Mono), GatewayError> {
+    ) -> Result<Answer<'_>, GatewayError> {
         let body = Bytes::from(serde_json::to_vec(request).expect("the protocol's types are always JSON"));
         let first = self.current.load(Ordering::Relaxed);
         let mut tried = 1;
         loop {
             let index = (first + tried - 1) % self.urls.len();
-            let result = self.call_one(&self.urls[index], verb, body.clone(), timeout).await;
-            match result {
+            match self.call_one(index, verb, body.clone(), timeout).await {
                 Err(error) if error.is_local() && tried < self.urls.len() => {
                     let known = self.trouble().contains_key(verb);
                     log::log!(if known { Level::Debug } else { Level::Warn }, "{error}; trying the next gateway");
@@ -157,42 +162,36 @@ impl Gateway {
                 }
                 result => {
                     self.current.store(index, Ordering::Relaxed);
-                    self.note(verb, result.as_ref().err());
-                    return result;
+                    return result.inspect_err(|error| self.note(verb, Some(error)));
                 }
             }
         }
     }
 
-    async fn call_one<A: DeserializeOwned>(
+    async fn call_one(
         &self,
-        gateway: &GatewayUrl,
+        index: usize,
         verb: &'static str,
         body: Bytes,
         timeout: Duration,
-    ) -> Result<(A, Mono), GatewayError> {
-        let exchange = async {
-            let mut request = self.client.post(gateway.verb(verb)).header(CONTENT_TYPE, "application/json").body(body);
-            if let Some(token) = &self.token {
-                request = request.header(AUTHORIZATION, token.clone());
-            }
-            let response = request.send().await.map_err(|error| cause::describe(&error))?;
-            let (status, answered) = (response.status(), self.clock.now().mono);
-            Ok((status, answered, read(response).await?))
-        };
-        let late = || Err(format!("no answer to {verb} within {timeout:?}"));
-        let result = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| late());
-        let (status, answered, body) =
-            result.map_err(|cause| GatewayError::Unreachable { gateway: gateway.to_string(), cause })?;
-        if status != StatusCode::OK {
-            return Err(GatewayError::Refused { gateway: gateway.to_string(), verb, status, detail: detail(&body) });
+    ) -> Result<Answer<'_>, GatewayError> {
+        let (gateway, deadline) = (&self.urls[index], Instant::from_std(clock::instant()) + timeout);
+        let mut request = self.client.post(gateway.verb(verb)).header(CONTENT_TYPE, "application/json").body(body);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.clone());
         }
-        let unreadable = |error: serde_json::Error| GatewayError::Unreadable {
-            gateway: gateway.to_string(),
-            verb,
-            cause: error.to_string(),
+        let unreachable = |cause| GatewayError::Unreachable { gateway: gateway.to_string(), cause };
+        let response = match timeout_at(deadline, request.send()).await {
+            Ok(sent) => sent.map_err(|error| unreachable(cause::describe(&error)))?,
+            Err(_late) => return Err(unreachable(late(verb))),
         };
-        Ok((serde_json::from_slice(&body).map_err(unreadable)?, answered))
+        let status = response.status();
+        let mut answer = Answer { gateway: self, index, verb, response, deadline, answered: self.clock.now().mono };
+        if status != StatusCode::OK {
+            let detail = detail(&answer.bytes().await?);
+            return Err(GatewayError::Refused { gateway: gateway.to_string(), verb, status, detail });
+        }
+        Ok(answer)
     }
 
     /// Logs where trouble with a verb begins and ends.
@@ -219,15 +218,98 @@ impl Gateway {
     }
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| cause::describe(&error))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(format!("an answer of more than {MAX_ANSWER} bytes"));
-        }
-        body.extend_from_slice(&chunk);
+/// A gateway's answer that has begun to arrive.
+struct Answer<'a> {
+    gateway: &'a Gateway,
+    /// Which of them it was.
+    index: usize,
+    verb: &'static str,
+    response: Response,
+    deadline: Instant,
+    /// When it began to arrive.
+    answered: Mono,
+}
+
+impl Answer<'_> {
+    /// Reads it to its end.
+    async fn whole<A: DeserializeOwned>(mut self) -> Result<A, GatewayError> {
+        let read = match self.bytes().await {
+            Ok(body) => serde_json::from_slice(&body).map_err(|error| self.unreadable(error.to_string())),
+            Err(error) => Err(error),
+        };
+        read.inspect_err(|error| self.failed(error)).inspect(|_| self.gateway.note(self.verb, None))
     }
-    Ok(body)
+
+    async fn bytes(&mut self) -> Result<Vec<u8>, GatewayError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(self.unreadable(format!("more than {MAX_ANSWER} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// What arrives next of it; `None` at its end.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, GatewayError> {
+        let cause = match timeout_at(self.deadline, self.response.chunk()).await {
+            Ok(Ok(chunk)) => return Ok(chunk),
+            Ok(Err(error)) => cause::describe(&error),
+            Err(_late) => late(self.verb),
+        };
+        Err(GatewayError::Unreachable { gateway: self.url(), cause })
+    }
+
+    /// It was no success after all.
+    fn failed(&self, error: &GatewayError) {
+        if error.is_local() {
+            // A gateway that begins answers and does not end them is left.
+            self.gateway.current.store((self.index + 1) % self.gateway.urls.len(), Ordering::Relaxed);
+        }
+        self.gateway.note(self.verb, Some(error));
+    }
+
+    fn unreadable(&self, cause: String) -> GatewayError {
+        GatewayError::Unreadable { gateway: self.url(), verb: self.verb, cause }
+    }
+
+    fn url(&self) -> String {
+        self.gateway.urls[self.index].to_string()
+    }
+}
+
+/// The answer to a claim.
+pub(crate) struct Claimed<'a> {
+    answer: Answer<'a>,
+    /// `None` once it has all been read.
+    lines: Option<Lines>,
+}
+
+impl Claimed<'_> {
+    /// When it began to arrive, from which on its leases run.
+    pub(crate) fn answered(&self) -> Mono {
+        self.answer.answered
+    }
+
+    /// What has arrived of it since; `None` when that was all. What came before an error stands.
+    pub(crate) async fn next(&mut self) -> Result<Option<ClaimResponse>, GatewayError> {
+        let Some(lines) = &mut self.lines else { return Ok(None) };
+        let part = match self.answer.chunk().await {
+            Ok(Some(chunk)) => lines.take(&chunk).map_err(|cause| self.answer.unreadable(cause)),
+            Ok(None) => {
+                let end = self.lines.take().expect("there was one").end();
+                end.map_err(|cause| self.answer.unreadable(cause))
+                    .inspect(|_| self.answer.gateway.note(self.answer.verb, None))
+            }
+            Err(error) => Err(error),
+        };
+        part.map(Some).inspect_err(|error| self.answer.failed(error))
+    }
+}
+
+fn late(verb: &str) -> String {
+    format!("no answer to {verb} in time")
 }
 
 /// What the gateway says is wrong: the `detail` of its problem+json, else the beginning of whatever it is.

@@ -257,10 +257,19 @@ impl Held {
     }
 }
 
-/// Room that a claim under way may fill. To be dropped when its answer has been taken in.
+/// Room that the rest of a claim under way may fill. To be dropped when its answer has been taken in.
 pub struct Asked<'a> {
     held: &'a Held,
     pub count: u32,
+}
+
+impl Asked<'_> {
+    /// So many leases of its answer are in flight by now, and have their slots.
+    pub fn filled(&mut self, leases: usize) {
+        let filled = u32::try_from(leases).unwrap_or(u32::MAX).min(self.count);
+        self.count -= filled;
+        self.held.asked.fetch_sub(filled, Ordering::AcqRel);
+    }
 }
 
 impl Drop for Asked<'_> {
@@ -367,6 +376,21 @@ mod tests {
         assert_eq!((held.len(), held.room()), (4, 0), "four outcomes wait to be reported");
         held.settled([&leases[0].key]);
         assert_eq!(held.room(), 1);
+    }
+
+    #[test]
+    fn a_lease_that_a_claim_under_way_has_brought_takes_one_slot_and_not_two() {
+        let held = Held::new(8);
+        let mut asked = held.ask(1, 6).expect("there is room");
+        held.begin(&[granted(1, "a"), granted(2, "a")], at(0));
+        asked.filled(2);
+        assert_eq!((asked.count, held.room()), (4, 2));
+        held.begin(&(3..9).map(|job| granted(job, "a")).collect::<Vec<_>>(), at(0));
+        asked.filled(6);
+        assert_eq!((asked.count, held.room()), (0, 0), "a gateway that grants more than was asked for");
+        drop(asked);
+        (0..8).for_each(|_| held.ended());
+        assert_eq!(held.room(), 8);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The answer to a claim, written lease by lease.
+//! The answer to a claim, written lease by lease, each on a line of its own: see [`jobs_core::protocol::ClaimResponse`].
 //!
 //! A claim of large payloads is 8 MiB and more. As one text it would be copied three times before the first byte is sent; written in
-//! pieces each fits the processor's caches, the worker reads the first ones while the last are made, and what a worker that hangs up
-//! meanwhile never got is released.
+//! pieces each fits the processor's caches, the worker begins the first leases while the last are made, and what a worker that hangs
+//! up meanwhile never got is released.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,7 +14,8 @@ use actix_web::HttpResponse;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use jobs_core::job::DestinationName;
-use jobs_core::protocol::WireProbe;
+use jobs_core::protocol::{LEASES, WireLease, WireProbe};
+use json_escape_simd::escape_into;
 use serde::Serialize;
 
 use super::{Granted, lease};
@@ -23,7 +24,10 @@ use crate::app::Catalog;
 /// A piece ends with the lease that makes it as long as this: what the server sends at a time.
 const PIECE: usize = 64 * 1024;
 
-/// What of a [`jobs_core::protocol::ClaimResponse`] follows its leases.
+/// What a lease takes beside its payload, rather more than less.
+const FRAME: usize = 1024;
+
+/// What of a [`jobs_core::protocol::ClaimResponse`] is not its leases.
 #[derive(Serialize)]
 pub(super) struct Rest {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -38,14 +42,15 @@ pub(super) struct Answer {
     catalog: Arc<Catalog>,
     /// Of the leases' term, when the answer began.
     left: Duration,
-    written: usize,
     /// `None` once written.
     rest: Option<Rest>,
+    written: usize,
+    is_over: bool,
 }
 
 impl Answer {
     pub(super) fn new(granted: Granted, catalog: Arc<Catalog>, left: Duration, rest: Rest) -> Self {
-        Answer { granted, catalog, left, written: 0, rest: Some(rest) }
+        Answer { granted, catalog, left, rest: Some(rest), written: 0, is_over: false }
     }
 
     /// A short one is one piece, of known length.
@@ -53,44 +58,43 @@ impl Answer {
         let first = self.piece();
         let mut response = HttpResponse::Ok();
         response.content_type("application/json");
-        match self.rest {
-            None => response.body(first),
-            Some(_) => response.body(Pieces { first: Some(first), answer: self }),
-        }
+        if self.is_over { response.body(first) } else { response.body(Pieces { first: Some(first), answer: self }) }
     }
 
     fn piece(&mut self) -> Bytes {
-        let mut piece = Vec::with_capacity(2 * PIECE);
-        if self.written == 0 {
-            piece.extend_from_slice(br#"{"leases":["#);
+        let mut piece = Vec::with_capacity(self.length_of_next());
+        if let Some(rest) = self.rest.take() {
+            open(&mut piece, &rest);
         }
-        while piece.len() < PIECE {
+        while !self.is_over && piece.len() < PIECE {
             // Where there is none its destination was removed in this very moment.
             let listed =
                 self.granted.left().first().and_then(|lease| self.catalog.find(lease.job.destination.as_str()).ok());
             let Some((listed, lease)) = listed.zip(self.granted.next()) else {
-                self.end(&mut piece);
+                piece.extend_from_slice(b"]}");
+                self.is_over = true;
                 break;
             };
             if self.written > 0 {
                 piece.push(b',');
             }
             self.written += 1;
-            write(&mut piece, &lease::wire(lease, &listed.settings, self.left));
+            write_lease(&mut piece, lease::wire(lease, &listed.settings, self.left));
+            piece.push(b'\n');
         }
         piece.into()
     }
 
-    fn end(&mut self, piece: &mut Vec<u8>) {
-        let Some(rest) = self.rest.take() else { return };
-        let mut text = Vec::new();
-        write(&mut text, &rest);
-        piece.push(b']');
-        if text.len() > 2 {
-            piece.push(b',');
+    /// About how long the next piece is, so that it need not be moved while it grows.
+    fn length_of_next(&self) -> usize {
+        let mut length = FRAME;
+        for lease in self.granted.left() {
+            if length >= PIECE {
+                break;
+            }
+            length += FRAME + lease.request.body.len();
         }
-        // Without its opening brace, which stands before the leases.
-        piece.extend_from_slice(&text[1..]);
+        length
     }
 }
 
@@ -108,8 +112,32 @@ impl MessageBody for Pieces {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let piece = self.first.take().or_else(|| self.answer.rest.is_some().then(|| self.answer.piece()));
+        let piece = self.first.take().or_else(|| (!self.answer.is_over).then(|| self.answer.piece()));
         Poll::Ready(piece.map(Ok))
+    }
+}
+
+/// Everything before the first lease: a line that ends with [`LEASES`].
+fn open(piece: &mut Vec<u8>, rest: &Rest) {
+    write(piece, rest);
+    piece.pop(); // its closing brace
+    if piece.len() > 1 {
+        piece.push(b',');
+    }
+    piece.extend_from_slice(LEASES);
+    piece.push(b'\n');
+}
+
+/// The payload apart from the rest, and last: of a large lease it is nearly all, and to look for what JSON escapes byte by byte takes
+/// longer than to read it from the disk.
+fn write_lease(piece: &mut Vec<u8>, mut lease: WireLease) {
+    let payload = lease.payload.take();
+    write(piece, &lease);
+    if let Some(payload) = payload {
+        piece.pop(); // its closing brace
+        piece.extend_from_slice(br#","payload":"#);
+        escape_into(payload, piece);
+        piece.push(b'}');
     }
 }
 

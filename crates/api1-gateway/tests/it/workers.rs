@@ -31,6 +31,26 @@ async fn a_lease_has_all_that_is_needed_for_the_call() {
 }
 
 #[tokio::test]
+async fn each_lease_of_an_answer_is_a_line_of_its_own() {
+    let gateway = Gateway::start().await;
+    let worker = Worker::new(&gateway);
+    let payload = "{ \"name\":\n\t\"he\\\\llo \u{e4}\" }\n";
+    for _ in 0..3 {
+        gateway.accepted(payload).await;
+    }
+    for leases in [3, 0] {
+        let text = worker.claim_request(10, 0).send().await.unwrap().text().await.unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), leases + 2, "{text}");
+        assert!(lines[0].ends_with(r#""leases":["#) && lines[leases + 1] == "]}", "{text}");
+        for line in &lines[1..=leases] {
+            let lease: Value = serde_json::from_str(line.trim_start_matches(',')).expect(line);
+            assert_eq!(lease["payload"], payload);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_parked_claim_gets_the_job_the_moment_it_is_stored() {
     let gateway = Gateway::start().await;
     let worker = Worker::new(&gateway);

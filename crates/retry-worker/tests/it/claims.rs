@@ -40,6 +40,29 @@ async fn a_quarter_of_all_slots_is_asked_for_though_another_claim_waits() {
 }
 
 #[tokio::test]
+async fn a_lease_is_begun_when_it_has_arrived_though_the_answer_goes_on() {
+    let destination = Destination::always(fine()).await;
+    let gateway = Gateway::start().await;
+    gateway.heard().failures.insert("claim", Failure::NeverEnd);
+    let _worker = Worker::start(&gateway);
+    gateway.grant([lease(1, &destination.url("/")), lease(2, &destination.url("/"))]);
+    gateway.settled(2).await;
+}
+
+#[tokio::test]
+async fn what_came_of_an_answer_that_breaks_off_is_done_and_the_worker_claims_again() {
+    let destination = Destination::always(fine()).await;
+    let gateway = Gateway::start().await;
+    gateway.heard().failures.insert("claim", Failure::BreakOff);
+    let _worker = Worker::start(&gateway);
+    gateway.grant([lease(1, &destination.url("/")), lease(2, &destination.url("/"))]);
+    gateway.settled(2).await;
+    gateway.heard().failures.remove("claim");
+    gateway.grant([lease(3, &destination.url("/"))]);
+    gateway.settled(3).await;
+}
+
+#[tokio::test]
 async fn calls_without_an_answer_keep_none_from_beginning() {
     // On a machine of many cores it takes more than the usual limit, both ends of each connection being ours.
     files::allow_many_connections();

@@ -25,6 +25,10 @@ pub(crate) enum Failure {
     LoseAnswer,
     /// Refuses every settle with an outcome of the job with this number.
     RefuseJob(u32),
+    /// Writes the answer to a claim but for its end, and keeps the connection.
+    NeverEnd,
+    /// Writes the answer to a claim but for its end, and closes the connection.
+    BreakOff,
 }
 
 #[derive(Default)]
@@ -159,7 +163,7 @@ async fn claim(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Op
     let request: ClaimRequest = serde_json::from_slice(&request.body).unwrap();
     let max = request.max as usize;
     shared.heard().claims.push(request);
-    loop {
+    let response = loop {
         let mut woken = std::pin::pin!(shared.work.notified());
         woken.as_mut().enable();
         {
@@ -172,7 +176,10 @@ async fn claim(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Op
             response.leases = heard.work.drain(..count).collect();
             if response != ClaimResponse::default() {
                 heard.granted += count;
-                return Some(json(&response));
+                match heard.failures.get("claim") {
+                    Some(Failure::NeverEnd | Failure::BreakOff) => break response,
+                    _ => return Some(json(&response)),
+                }
             }
         }
         tokio::select! {
@@ -183,7 +190,23 @@ async fn claim(stream: &mut TcpStream, request: &Request, shared: &Shared) -> Op
                 return None;
             }
         }
+    };
+    write(stream, &unended(&response)).await.unwrap();
+    if shared.heard().failures.get("claim") == Some(&Failure::NeverEnd) {
+        stream.peek(&mut [0]).await.ok();
     }
+    None
+}
+
+/// An answer to a claim in lines, all but the last.
+fn unended(response: &ClaimResponse) -> Vec<u8> {
+    let head = serde_json::to_string(&ClaimResponse { leases: Vec::new(), ..response.clone() }).unwrap();
+    let mut text = head.replacen("[]", "[\n", 1);
+    text.truncate(text.find('\n').unwrap() + 1);
+    let leases: Vec<String> =
+        response.leases.iter().map(|lease| serde_json::to_string(lease).unwrap() + "\n").collect();
+    text.push_str(&leases.join(","));
+    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
 fn extend(request: &Request, shared: &Shared) -> Option<Vec<u8>> {
@@ -195,7 +218,7 @@ fn extend(request: &Request, shared: &Shared) -> Option<Vec<u8>> {
     heard.heartbeats.push(request);
     match heard.failures.get("extend") {
         Some(Failure::Status(status)) => Some(answer(*status, "")),
-        Some(Failure::LoseAnswer | Failure::RefuseJob(_)) => None,
+        Some(_) => None,
         None => Some(json(&response)),
     }
 }
@@ -209,13 +232,13 @@ fn settle(request: &Request, shared: &Shared) -> Option<Vec<u8>> {
     match failure {
         Some(Failure::Status(status)) => return Some(answer(status, "")),
         Some(Failure::RefuseJob(job)) if is(job) => return Some(answer(413, r#"{"detail":"too much"}"#)),
-        Some(Failure::LoseAnswer | Failure::RefuseJob(_)) | None => {}
+        _ => {}
     }
     let results = request.outcomes.iter().map(result).collect();
     heard.taken.push(request);
     match failure {
         Some(Failure::LoseAnswer) => None,
-        Some(Failure::Status(_) | Failure::RefuseJob(_)) | None => Some(json(&SettleResponse { results })),
+        _ => Some(json(&SettleResponse { results })),
     }
 }
 
