@@ -9,6 +9,7 @@ pub(crate) mod extend;
 mod granted;
 mod lease;
 pub(crate) mod settle;
+mod text;
 
 use std::time::Duration;
 

@@ -32,8 +32,11 @@ pub struct ClaimRequest {
 /// What the first line of a [`ClaimResponse`] ends with, where it is written line by line.
 pub const LEASES: &[u8] = b"\"leases\":[";
 
-/// The answer to a claim. A gateway writes each lease on a line of its own, after a line of all the rest and before the line `]}`, so that a
-/// worker can begin the first before the last has arrived; it need not, since all of it is one JSON object.
+/// The answer to a claim.
+///
+/// It is one JSON object, in whatever spelling. A gateway writes it line by line, so that a worker can begin the first lease before
+/// the last has arrived: a line that ends with [`LEASES`], each lease on one line of its own with the comma before or after
+/// it, and then the rest, from the closing bracket on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct ClaimResponse {
     pub leases: Vec<WireLease>,

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jobs_core::lease::LEASE_TERM;
 use jobs_core::process::clock::{self, Clock};
 use jobs_core::protocol::{ClaimRequest, ClaimResponse, ExtendRequest, ExtendResponse, SettleRequest, SettleResponse};
 use jobs_core::time::Mono;
@@ -124,17 +125,20 @@ impl Gateway {
     /// Claims jobs, waiting for work as long as the request says.
     pub(crate) async fn claim(&self, request: &ClaimRequest) -> Result<Claimed<'_>, GatewayError> {
         let timeout = Duration::from_millis(request.wait_ms) + CLAIM_SLACK;
-        Ok(Claimed { answer: self.call("claim", request, timeout).await?, lines: Some(Lines::default()) })
+        let mut answer = self.call("claim", request, timeout, Until::Begun).await?;
+        // What arrives when its leases have ended cannot be begun any more.
+        answer.deadline = answer.deadline.min(Instant::from_std(clock::instant()) + LEASE_TERM);
+        Ok(Claimed { answer, lines: Some(Lines::default()) })
     }
 
     /// Renews leases; also the sign that this worker lives.
     pub(crate) async fn extend(&self, request: &ExtendRequest) -> Result<ExtendResponse, GatewayError> {
-        self.call("extend", request, EXTEND_TIMEOUT).await?.whole().await
+        self.call("extend", request, EXTEND_TIMEOUT, Until::Ended).await?.parsed()
     }
 
     /// Reports outcomes.
     pub(crate) async fn settle(&self, request: &SettleRequest) -> Result<SettleResponse, GatewayError> {
-        self.call("settle", request, SETTLE_TIMEOUT).await?.whole().await
+        self.call("settle", request, SETTLE_TIMEOUT, Until::Ended).await?.parsed()
     }
 
     /// When a gateway last did what was asked; `None` if none ever did.
@@ -148,13 +152,14 @@ impl Gateway {
         verb: &'static str,
         request: &Q,
         timeout: Duration,
+        until: Until,
     ) -> Result<Answer<'_>, GatewayError> {
         let body = Bytes::from(serde_json::to_vec(request).expect("the protocol's types are always JSON"));
         let first = self.current.load(Ordering::Relaxed);
         let mut tried = 1;
         loop {
             let index = (first + tried - 1) % self.urls.len();
-            match self.call_one(index, verb, body.clone(), timeout).await {
+            match self.call_one(index, verb, body.clone(), timeout, until).await {
                 Err(error) if error.is_local() && tried < self.urls.len() => {
                     let known = self.trouble().contains_key(verb);
                     log::log!(if known { Level::Debug } else { Level::Warn }, "{error}; trying the next gateway");
@@ -174,6 +179,7 @@ impl Gateway {
         verb: &'static str,
         body: Bytes,
         timeout: Duration,
+        until: Until,
     ) -> Result<Answer<'_>, GatewayError> {
         let (gateway, deadline) = (&self.urls[index], Instant::from_std(clock::instant()) + timeout);
         let mut request = self.client.post(gateway.verb(verb)).header(CONTENT_TYPE, "application/json").body(body);
@@ -183,13 +189,17 @@ impl Gateway {
         let unreachable = |cause| GatewayError::Unreachable { gateway: gateway.to_string(), cause };
         let response = match timeout_at(deadline, request.send()).await {
             Ok(sent) => sent.map_err(|error| unreachable(cause::describe(&error)))?,
-            Err(_late) => return Err(unreachable(late(verb))),
+            Err(_late) => return Err(unreachable(format!("no answer to {verb} within {timeout:?}"))),
         };
-        let status = response.status();
-        let mut answer = Answer { gateway: self, index, verb, response, deadline, answered: self.clock.now().mono };
+        let (status, answered, body) = (response.status(), self.clock.now().mono, Vec::new());
+        let mut answer = Answer { gateway: self, index, verb, response, deadline, answered, body };
         if status != StatusCode::OK {
-            let detail = detail(&answer.bytes().await?);
+            answer.read().await?;
+            let detail = detail(&answer.body);
             return Err(GatewayError::Refused { gateway: gateway.to_string(), verb, status, detail });
+        }
+        if until == Until::Ended {
+            answer.read().await?;
         }
         Ok(answer)
     }
@@ -218,6 +228,13 @@ impl Gateway {
     }
 }
 
+/// How much of an answer must have arrived before no other gateway is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Begun,
+    Ended,
+}
+
 /// A gateway's answer that has begun to arrive.
 struct Answer<'a> {
     gateway: &'a Gateway,
@@ -228,46 +245,47 @@ struct Answer<'a> {
     deadline: Instant,
     /// When it began to arrive.
     answered: Mono,
+    /// What [`Answer::read`] has read.
+    body: Vec<u8>,
 }
 
 impl Answer<'_> {
-    /// Reads it to its end.
-    async fn whole<A: DeserializeOwned>(mut self) -> Result<A, GatewayError> {
-        let read = match self.bytes().await {
-            Ok(body) => serde_json::from_slice(&body).map_err(|error| self.unreadable(error.to_string())),
-            Err(error) => Err(error),
-        };
-        read.inspect_err(|error| self.failed(error)).inspect(|_| self.gateway.note(self.verb, None))
+    fn parsed<A: DeserializeOwned>(self) -> Result<A, GatewayError> {
+        let parsed = serde_json::from_slice(&self.body).map_err(|error| self.unreadable(error.to_string()));
+        self.gateway.note(self.verb, parsed.as_ref().err());
+        parsed
     }
 
-    async fn bytes(&mut self) -> Result<Vec<u8>, GatewayError> {
-        let mut body = Vec::new();
+    /// Reads it to its end.
+    async fn read(&mut self) -> Result<(), GatewayError> {
         while let Some(chunk) = self.chunk().await? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(self.unreadable(format!("more than {MAX_ANSWER} bytes")));
+            if self.body.len() + chunk.len() > MAX_ANSWER {
+                return Err(self.unreachable(format!("an answer of more than {MAX_ANSWER} bytes")));
             }
-            body.extend_from_slice(&chunk);
+            self.body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok(())
     }
 
     /// What arrives next of it; `None` at its end.
     async fn chunk(&mut self) -> Result<Option<Bytes>, GatewayError> {
-        let cause = match timeout_at(self.deadline, self.response.chunk()).await {
-            Ok(Ok(chunk)) => return Ok(chunk),
-            Ok(Err(error)) => cause::describe(&error),
-            Err(_late) => late(self.verb),
-        };
-        Err(GatewayError::Unreachable { gateway: self.url(), cause })
+        match timeout_at(self.deadline, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(self.unreachable(cause::describe(&error))),
+            Err(_late) => Err(self.unreachable(format!("its answer to {} does not end", self.verb))),
+        }
     }
 
-    /// It was no success after all.
+    /// It was no success after all: another gateway is tried next, unless one has been chosen meanwhile.
     fn failed(&self, error: &GatewayError) {
-        if error.is_local() {
-            // A gateway that begins answers and does not end them is left.
-            self.gateway.current.store((self.index + 1) % self.gateway.urls.len(), Ordering::Relaxed);
-        }
+        let next = (self.index + 1) % self.gateway.urls.len();
+        // Failing means that one has been.
+        self.gateway.current.compare_exchange(self.index, next, Ordering::Relaxed, Ordering::Relaxed).ok();
         self.gateway.note(self.verb, Some(error));
+    }
+
+    fn unreachable(&self, cause: String) -> GatewayError {
+        GatewayError::Unreachable { gateway: self.url(), cause }
     }
 
     fn unreadable(&self, cause: String) -> GatewayError {
@@ -296,20 +314,16 @@ impl Claimed<'_> {
     pub(crate) async fn next(&mut self) -> Result<Option<ClaimResponse>, GatewayError> {
         let Some(lines) = &mut self.lines else { return Ok(None) };
         let part = match self.answer.chunk().await {
-            Ok(Some(chunk)) => lines.take(&chunk).map_err(|cause| self.answer.unreadable(cause)),
-            Ok(None) => {
-                let end = self.lines.take().expect("there was one").end();
-                end.map_err(|cause| self.answer.unreadable(cause))
-                    .inspect(|_| self.answer.gateway.note(self.answer.verb, None))
-            }
+            Ok(Some(chunk)) => return Ok(Some(lines.take(&chunk))),
+            Ok(None) => self.lines.take().expect("there was one").end().map_err(|cause| self.answer.unreadable(cause)),
             Err(error) => Err(error),
         };
-        part.map(Some).inspect_err(|error| self.answer.failed(error))
+        match &part {
+            Ok(_) => self.answer.gateway.note(self.answer.verb, None),
+            Err(error) => self.answer.failed(error),
+        }
+        part.map(Some)
     }
-}
-
-fn late(verb: &str) -> String {
-    format!("no answer to {verb} in time")
 }
 
 /// What the gateway says is wrong: the `detail` of its problem+json, else the beginning of whatever it is.

@@ -110,6 +110,8 @@ pub struct Held {
     in_flight: AtomicU32,
     /// Slots that claims under way may fill.
     asked: AtomicU32,
+    /// Claims under way.
+    claims: AtomicU32,
     freed: Notify,
     emptied: Notify,
 }
@@ -129,12 +131,13 @@ impl Held {
             table: Mutex::default(),
             in_flight: AtomicU32::new(0),
             asked: AtomicU32::new(0),
+            claims: AtomicU32::new(0),
             freed: Notify::new(),
             emptied: Notify::new(),
         }
     }
 
-    /// Takes in what a claim granted; `answered` is when its answer came. Each lease is in flight until [`Held::ended`].
+    /// Takes in what a claim granted; `answered` is when its answer began to come. Each lease is in flight until [`Held::ended`].
     pub fn begin(&self, granted: &[WireLease], answered: Mono) -> Vec<Arc<Lease>> {
         let leases: Vec<Arc<Lease>> = granted.iter().map(|granted| Arc::new(Lease::new(granted, answered))).collect();
         let mut table = self.table();
@@ -236,12 +239,13 @@ impl Held {
         let table = self.table();
         let count = Some(self.room_beside(&table).min(most)).filter(|count| *count >= least)?;
         self.asked.fetch_add(count, Ordering::AcqRel);
+        self.claims.fetch_add(1, Ordering::AcqRel);
         Some(Asked { held: self, count })
     }
 
     /// Whether a claim is under way.
     pub(crate) fn is_asking(&self) -> bool {
-        self.asked.load(Ordering::Acquire) > 0
+        self.claims.load(Ordering::Acquire) > 0
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -275,6 +279,7 @@ impl Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         self.held.asked.fetch_sub(self.count, Ordering::AcqRel);
+        self.held.claims.fetch_sub(1, Ordering::AcqRel);
         self.held.freed.notify_one();
     }
 }

@@ -15,10 +15,9 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use jobs_core::job::DestinationName;
 use jobs_core::protocol::{LEASES, WireLease, WireProbe};
-use json_escape_simd::escape_into;
 use serde::Serialize;
 
-use super::{Granted, lease};
+use super::{Granted, lease, text};
 use crate::app::Catalog;
 
 /// A piece ends with the lease that makes it as long as this: what the server sends at a time.
@@ -42,57 +41,64 @@ pub(super) struct Answer {
     catalog: Arc<Catalog>,
     /// Of the leases' term, when the answer began.
     left: Duration,
-    /// `None` once written.
-    rest: Option<Rest>,
     written: usize,
     is_over: bool,
 }
 
 impl Answer {
-    pub(super) fn new(granted: Granted, catalog: Arc<Catalog>, left: Duration, rest: Rest) -> Self {
-        Answer { granted, catalog, left, rest: Some(rest), written: 0, is_over: false }
+    pub(super) fn new(granted: Granted, catalog: Arc<Catalog>, left: Duration) -> Self {
+        Answer { granted, catalog, left, written: 0, is_over: false }
     }
 
     /// A short one is one piece, of known length.
-    pub(super) fn into_response(mut self) -> HttpResponse {
-        let first = self.piece();
+    pub(super) fn into_response(mut self, rest: &Rest) -> HttpResponse {
+        let mut first = Vec::with_capacity(self.length_of_next());
+        open(&mut first, rest);
+        self.fill(&mut first);
         let mut response = HttpResponse::Ok();
         response.content_type("application/json");
-        if self.is_over { response.body(first) } else { response.body(Pieces { first: Some(first), answer: self }) }
+        if self.is_over {
+            response.body(first)
+        } else {
+            response.body(Pieces { first: Some(first.into()), answer: self })
+        }
     }
 
-    fn piece(&mut self) -> Bytes {
+    fn next_piece(&mut self) -> Bytes {
         let mut piece = Vec::with_capacity(self.length_of_next());
-        if let Some(rest) = self.rest.take() {
-            open(&mut piece, &rest);
-        }
-        while !self.is_over && piece.len() < PIECE {
+        self.fill(&mut piece);
+        piece.into()
+    }
+
+    fn fill(&mut self, piece: &mut Vec<u8>) {
+        while !self.is_over && (piece.len() < PIECE || self.granted.is_empty()) {
             // Where there is none its destination was removed in this very moment.
             let listed =
                 self.granted.left().first().and_then(|lease| self.catalog.find(lease.job.destination.as_str()).ok());
             let Some((listed, lease)) = listed.zip(self.granted.next()) else {
                 piece.extend_from_slice(b"]}");
                 self.is_over = true;
-                break;
+                return;
             };
             if self.written > 0 {
                 piece.push(b',');
             }
             self.written += 1;
-            write_lease(&mut piece, lease::wire(lease, &listed.settings, self.left));
+            write_lease(piece, lease::wire(lease, &listed.settings, self.left));
             piece.push(b'\n');
         }
-        piece.into()
     }
 
-    /// About how long the next piece is, so that it need not be moved while it grows.
+    /// About how long the next piece is, so that it is seldom moved while it grows.
     fn length_of_next(&self) -> usize {
         let mut length = FRAME;
         for lease in self.granted.left() {
             if length >= PIECE {
                 break;
             }
-            length += FRAME + lease.request.body.len();
+            let payload = lease.request.body.len();
+            // Some of it will be escaped.
+            length += FRAME + payload + payload / 8;
         }
         length
     }
@@ -112,7 +118,7 @@ impl MessageBody for Pieces {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let piece = self.first.take().or_else(|| (!self.answer.is_over).then(|| self.answer.piece()));
+        let piece = self.first.take().or_else(|| (!self.answer.is_over).then(|| self.answer.next_piece()));
         Poll::Ready(piece.map(Ok))
     }
 }
@@ -128,19 +134,44 @@ fn open(piece: &mut Vec<u8>, rest: &Rest) {
     piece.push(b'\n');
 }
 
-/// The payload apart from the rest, and last: of a large lease it is nearly all, and to look for what JSON escapes byte by byte takes
-/// longer than to read it from the disk.
+/// The payload apart from the rest, and last: it may be megabytes, to be searched for what JSON escapes.
 fn write_lease(piece: &mut Vec<u8>, mut lease: WireLease) {
     let payload = lease.payload.take();
     write(piece, &lease);
     if let Some(payload) = payload {
         piece.pop(); // its closing brace
         piece.extend_from_slice(br#","payload":"#);
-        escape_into(payload, piece);
+        text::write(piece, &payload);
         piece.push(b'}');
     }
 }
 
-fn write(text: &mut Vec<u8>, part: &impl Serialize) {
-    serde_json::to_writer(text, part).expect("the protocol's types are always JSON");
+fn write(piece: &mut Vec<u8>, part: &impl Serialize) {
+    serde_json::to_writer(piece, part).expect("the protocol's types are always JSON");
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs_core::protocol::ClaimResponse;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_lease_is_in_the_first_line() {
+        let probe = WireProbe {
+            destination: "api2".parse().unwrap(),
+            method: "GET".to_owned(),
+            url: "http://127.0.0.1:1/".to_owned(),
+            expect: 200,
+            timeout_ms: 2_000,
+        };
+        for (probes, release) in [(vec![], vec![]), (vec![probe], vec!["a".parse().unwrap(), "b".parse().unwrap()])] {
+            let mut line = Vec::new();
+            open(&mut line, &Rest { probes: probes.clone(), release: release.clone() });
+            let line = String::from_utf8(line).unwrap();
+            assert_eq!(line.find('\n'), Some(line.len() - 1));
+            let whole: ClaimResponse = serde_json::from_str(&(line + "]}")).unwrap();
+            assert_eq!(whole, ClaimResponse { leases: vec![], probes, release });
+        }
+    }
 }

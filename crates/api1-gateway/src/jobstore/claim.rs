@@ -136,5 +136,5 @@ fn response(app: &Arc<App>, worker: WorkerId, found: Found) -> HttpResponse {
     };
     let rest = Rest { probes: found.checks.into_iter().map(probe).collect(), release };
     let left = LEASE_TERM.saturating_sub(now.since(granted.since));
-    Answer::new(granted, app.catalog(), left, rest).into_response()
+    Answer::new(granted, app.catalog(), left).into_response(&rest)
 }

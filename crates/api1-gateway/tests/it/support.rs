@@ -85,12 +85,12 @@ impl Gateway {
     }
 
     /// A request to `POST /api1/process` with a JSON body.
-    pub(crate) fn process(&self, body: &'static str) -> RequestBuilder {
+    pub(crate) fn process(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.post("/api1/process").header("content-type", "application/json").body(body)
     }
 
     /// The id of a newly accepted job.
-    pub(crate) async fn accepted(&self, body: &'static str) -> String {
+    pub(crate) async fn accepted(&self, body: impl Into<reqwest::Body>) -> String {
         id(&answer(self.process(body), 202).await)
     }
 

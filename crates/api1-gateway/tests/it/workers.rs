@@ -34,18 +34,22 @@ async fn a_lease_has_all_that_is_needed_for_the_call() {
 async fn each_lease_of_an_answer_is_a_line_of_its_own() {
     let gateway = Gateway::start().await;
     let worker = Worker::new(&gateway);
-    let payload = "{ \"name\":\n\t\"he\\\\llo \u{e4}\" }\n";
-    for _ in 0..3 {
-        gateway.accepted(payload).await;
-    }
-    for leases in [3, 0] {
-        let text = worker.claim_request(10, 0).send().await.unwrap().text().await.unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), leases + 2, "{text}");
-        assert!(lines[0].ends_with(r#""leases":["#) && lines[leases + 1] == "]}", "{text}");
-        for line in &lines[1..=leases] {
-            let lease: Value = serde_json::from_str(line.trim_start_matches(',')).expect(line);
-            assert_eq!(lease["payload"], payload);
+    let short = "{ \"name\":\n\t\"he\\\\llo \u{e4}\" }\n";
+    // Of which two are more than the server sends at a time.
+    let long = format!("[\n{}1]", "\"\u{e4}\\n\",\r\n".repeat(4_000));
+    for payload in [short, &long] {
+        for _ in 0..3 {
+            gateway.accepted(payload.to_owned()).await;
+        }
+        for leases in [3, 0] {
+            let text = worker.claim_request(10, 0).send().await.unwrap().text().await.unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines.len(), leases + 2, "{text}");
+            assert!(lines[0].ends_with(r#""leases":["#) && lines[leases + 1] == "]}", "{text}");
+            for line in &lines[1..=leases] {
+                let lease: Value = serde_json::from_str(line.trim_start_matches(',')).expect(line);
+                assert_eq!(lease["payload"], payload);
+            }
         }
     }
 }

@@ -46,20 +46,23 @@ async fn a_lease_is_begun_when_it_has_arrived_though_the_answer_goes_on() {
     gateway.heard().failures.insert("claim", Failure::NeverEnd);
     let _worker = Worker::start(&gateway);
     gateway.grant([lease(1, &destination.url("/")), lease(2, &destination.url("/"))]);
-    gateway.settled(2).await;
+    // Begun any later their leases would have ended, and they would be released.
+    let outcomes = gateway.settled(2).await;
+    assert!(outcomes.iter().all(|outcome| outcome.class == WireClass::Attempted(Class::Ok)), "{outcomes:?}");
 }
 
 #[tokio::test]
-async fn what_came_of_an_answer_that_breaks_off_is_done_and_the_worker_claims_again() {
+async fn what_came_of_an_answer_that_breaks_off_is_done_and_another_gateway_is_asked() {
     let destination = Destination::always(fine()).await;
-    let gateway = Gateway::start().await;
-    gateway.heard().failures.insert("claim", Failure::BreakOff);
-    let _worker = Worker::start(&gateway);
-    gateway.grant([lease(1, &destination.url("/")), lease(2, &destination.url("/"))]);
-    gateway.settled(2).await;
-    gateway.heard().failures.remove("claim");
-    gateway.grant([lease(3, &destination.url("/"))]);
-    gateway.settled(3).await;
+    let (first, second) = (Gateway::start().await, Gateway::start().await);
+    first.heard().failures.insert("claim", Failure::BreakOff);
+    let _worker = Worker::with(&first, |config| config.gateways.push(second.url().parse().unwrap()));
+    first.grant([lease(1, &destination.url("/")), lease(2, &destination.url("/"))]);
+    second.grant([lease(3, &destination.url("/"))]);
+    let reported = || [first.outcomes(), second.outcomes()].concat();
+    until("three outcomes", || (reported().len() == 3).then_some(())).await;
+    assert!(reported().iter().all(|outcome| outcome.class == WireClass::Attempted(Class::Ok)), "{:?}", reported());
+    assert_eq!(first.heard().claims.len(), 1, "it is not asked again while the second answers");
 }
 
 #[tokio::test]

@@ -55,6 +55,20 @@ async fn calls_in_flight_end_and_are_reported_and_what_is_unsent_is_released() {
 }
 
 #[tokio::test]
+async fn a_claims_answer_that_never_ends_does_not_hold_it_up() {
+    let destination = Destination::always(Reaction::Answer(answer(200, ""))).await;
+    let gateway = Gateway::start().await;
+    gateway.heard().failures.insert("claim", Failure::NeverEnd);
+    // Twice as long as any lease lasts, and less than a claim may wait.
+    let worker = Worker::with(&gateway, |config| config.grace = Duration::from_secs(10));
+    gateway.grant([lease(1, &destination.url("/"))]);
+    gateway.settled(1).await;
+    let shutdown = worker.shutdown.clone();
+    worker.stop().await;
+    assert!(!shutdown.has_failed());
+}
+
+#[tokio::test]
 async fn outcomes_are_offered_until_the_grace_period_is_over() {
     let destination = Destination::always(Reaction::Answer(answer(200, ""))).await;
     let gateway = Gateway::start().await;
