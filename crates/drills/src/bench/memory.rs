@@ -53,7 +53,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Figure>, BenchError> {
     watched?;
     let done = done.map_err(BenchError::io("put load on the gateway"))?;
     let left = not_purged(&trio).await?;
-    all_purged(&trio, jobs).await;
+    all_purged(&trio, jobs).await?;
     let written = usage::written_bytes(memory.processes[0]).zip(written_before);
     let written = written.map_or(f64::NAN, |(after, before)| (after - before) as f64 / jobs as f64 / 1024.0);
     let per_second = done.per_second();
@@ -119,8 +119,11 @@ async fn not_purged(trio: &Trio) -> Result<f64, BenchError> {
 }
 
 /// Waits until the finished jobs are gone, so that what is written for that is counted too.
-async fn all_purged(trio: &Trio, jobs: u64) {
-    wait::until(PURGE_LIMIT, async || trio.gateway().stats().await.ok().filter(|stats| stats.purged >= jobs)).await;
+async fn all_purged(trio: &Trio, jobs: u64) -> Result<(), BenchError> {
+    let purged = async || trio.gateway().stats().await.ok().filter(|stats| stats.purged >= jobs);
+    let stuck =
+        || BenchError::Stuck { what: "purging", limit: PURGE_LIMIT, folder: trio.folder().display().to_string() };
+    wait::until(PURGE_LIMIT, purged).await.map(drop).ok_or_else(stuck)
 }
 
 /// Memory of gateway and worker over time, in bytes.
