@@ -34,9 +34,9 @@ pub const LEASES: &[u8] = b"\"leases\":[";
 
 /// The answer to a claim.
 ///
-/// It is one JSON object, in whatever spelling. A gateway writes it line by line, so that a worker can begin the first lease before
-/// the last has arrived: a line that ends with [`LEASES`], each lease on one line of its own with the comma before or after
-/// it, and then the rest, from the closing bracket on.
+/// It is one JSON object. A gateway writes it line by line, so that a worker can begin the first lease before the last has arrived: a line
+/// that ends with [`LEASES`], then each lease on one line of its own with the comma before or after it, then the rest, from
+/// the closing bracket on. Where the first line does not end so, any spelling will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct ClaimResponse {
     pub leases: Vec<WireLease>,

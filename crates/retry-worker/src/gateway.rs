@@ -127,7 +127,7 @@ impl Gateway {
         let timeout = Duration::from_millis(request.wait_ms) + CLAIM_SLACK;
         let mut answer = self.call("claim", request, timeout, Until::Begun).await?;
         // What arrives when its leases have ended cannot be begun any more.
-        answer.deadline = answer.deadline.min(Instant::from_std(clock::instant()) + LEASE_TERM);
+        answer.deadline = Instant::from_std(clock::instant()) + LEASE_TERM;
         Ok(Claimed { answer, lines: Some(Lines::default()) })
     }
 
@@ -166,11 +166,17 @@ impl Gateway {
                     tried += 1;
                 }
                 result => {
-                    self.current.store(index, Ordering::Relaxed);
+                    self.move_on(first, index);
                     return result.inspect_err(|error| self.note(verb, Some(error)));
                 }
             }
         }
+    }
+
+    /// The gateway to try first is the other one from now on, unless another has been chosen meanwhile.
+    fn move_on(&self, from: usize, to: usize) {
+        // Failing means that one has been.
+        self.current.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).ok();
     }
 
     async fn call_one(
@@ -276,11 +282,11 @@ impl Answer<'_> {
         }
     }
 
-    /// It was no success after all: another gateway is tried next, unless one has been chosen meanwhile.
+    /// It was no success after all.
     fn failed(&self, error: &GatewayError) {
-        let next = (self.index + 1) % self.gateway.urls.len();
-        // Failing means that one has been.
-        self.gateway.current.compare_exchange(self.index, next, Ordering::Relaxed, Ordering::Relaxed).ok();
+        if error.is_local() {
+            self.gateway.move_on(self.index, (self.index + 1) % self.gateway.urls.len());
+        }
         self.gateway.note(self.verb, Some(error));
     }
 

@@ -33,7 +33,10 @@ fn escape(out: &mut Vec<u8>, stride: &[u8]) {
             b'\n' => out.extend_from_slice(br"\n"),
             b'\r' => out.extend_from_slice(br"\r"),
             b'\t' => out.extend_from_slice(br"\t"),
-            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+            other => {
+                let hex = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(other >> 4), hex(other & 15)]);
+            }
         }
     }
     out.extend_from_slice(&stride[written..]);

@@ -32,12 +32,12 @@ async fn a_lease_has_all_that_is_needed_for_the_call() {
 
 #[tokio::test]
 async fn each_lease_of_an_answer_is_a_line_of_its_own() {
-    let gateway = Gateway::start().await;
-    let worker = Worker::new(&gateway);
     let short = "{ \"name\":\n\t\"he\\\\llo \u{e4}\" }\n";
     // Of which two are more than the server sends at a time.
     let long = format!("[\n{}1]", "\"\u{e4}\\n\",\r\n".repeat(4_000));
     for payload in [short, &long] {
+        let gateway = Gateway::start().await;
+        let worker = Worker::new(&gateway);
         for _ in 0..3 {
             gateway.accepted(payload.to_owned()).await;
         }

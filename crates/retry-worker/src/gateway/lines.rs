@@ -1,7 +1,7 @@
 //! The answer to a claim, taken apart as it arrives.
 //!
 //! A gateway writes each lease on a line of its own, so that the first of many large ones are on their way while the last are still
-//! being read from the disk: see [`ClaimResponse`]. Any other spelling of the same JSON is read too, when it has all arrived.
+//! being read from the disk: see [`ClaimResponse`]. JSON that does not begin so is read, too, when it has all arrived.
 
 use jobs_core::protocol::{ClaimResponse, LEASES};
 use memchr::memchr;

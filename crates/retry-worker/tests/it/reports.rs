@@ -44,6 +44,27 @@ async fn an_outcome_whose_taking_went_unheard_is_offered_again() {
 }
 
 #[tokio::test]
+async fn where_an_answer_breaks_off_the_next_gateway_is_asked_at_once() {
+    let destination = Destination::always(Reaction::Answer(answer(200, ""))).await;
+    for verb in ["settle", "extend"] {
+        let (first, second) = (Gateway::start().await, Gateway::start().await);
+        first.heard().failures.insert(verb, Failure::BreakOff);
+        let _worker = Worker::with(&first, |config| config.gateways.push(second.url().parse().unwrap()));
+        match verb {
+            "settle" => {
+                first.grant([lease(1, &destination.url("/"))]);
+                second.settled(1).await;
+                assert_eq!(first.heard().offered.len(), 1);
+            }
+            _ => {
+                until("a heartbeat at the second", || second.heard().heartbeats.first().cloned()).await;
+                assert_eq!(first.heard().heartbeats.len(), 1);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_outcome_that_is_refused_does_not_keep_the_others_from_being_taken() {
     let destination = Destination::always(Reaction::Answer(answer(200, "receipt"))).await;
     let gateway = Gateway::start().await;

@@ -27,7 +27,7 @@ pub(crate) enum Failure {
     RefuseJob(u32),
     /// Writes the answer to a claim but for its end, and keeps the connection.
     NeverEnd,
-    /// Writes the answer to a claim but for its end, and closes the connection.
+    /// Writes an answer but for its end, and closes the connection.
     BreakOff,
 }
 
@@ -148,8 +148,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             "settle" => settle(&request, &shared),
             other => panic!("no such verb: {other}"),
         };
-        let Some(bytes) = body else { return };
-        if write(&mut stream, &bytes).await.is_err() {
+        let Some(mut bytes) = body else { return };
+        let breaks_off = shared.heard().failures.get(verb.as_str()) == Some(&Failure::BreakOff);
+        if breaks_off {
+            bytes.truncate(bytes.len() - 1);
+        }
+        if write(&mut stream, &bytes).await.is_err() || breaks_off {
             return;
         }
     }
@@ -218,8 +222,8 @@ fn extend(request: &Request, shared: &Shared) -> Option<Vec<u8>> {
     heard.heartbeats.push(request);
     match heard.failures.get("extend") {
         Some(Failure::Status(status)) => Some(answer(*status, "")),
-        Some(_) => None,
-        None => Some(json(&response)),
+        Some(Failure::LoseAnswer | Failure::RefuseJob(_) | Failure::NeverEnd) => None,
+        Some(Failure::BreakOff) | None => Some(json(&response)),
     }
 }
 
